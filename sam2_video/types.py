@@ -1,0 +1,187 @@
+"""Values that cross module borders, and the error classes.
+
+Maps are (B, C, H, W), tokens (B, N, C). S is the side of the square model frame; h = w = S / 16 is the coarse grid.
+C is the model width (256 in the released models), M = 64 the width of a memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+ABSENT_LOGIT = -1024.0  # what the released models report everywhere for an object that is not in the frame
+
+
+class Sam2VideoError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(Sam2VideoError):
+    """A configuration cannot be found, composed or instantiated."""
+
+
+class CheckpointError(Sam2VideoError):
+    """Weights cannot be found, downloaded, verified or loaded into a model."""
+
+
+class PromptError(Sam2VideoError, ValueError):
+    """A prompt does not fit the clip: outside the frame, not a number, the wrong size, an unknown object."""
+
+
+class SourceError(Sam2VideoError):
+    """Frames cannot be read: missing, corrupt, empty or of different sizes."""
+
+
+class SinkError(Sam2VideoError):
+    """Results cannot be written."""
+
+
+class DataError(Sam2VideoError):
+    """Training or evaluation data is missing or malformed."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a user says about one object on one frame, in pixels of the original frame, x then y.
+
+    `labels` holds 1 for a point on the object, 0 for a point off it. A mask excludes points and a box.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1
+    mask: NDArray[np.bool_] | None = None  # (H, W)
+
+
+@dataclass(frozen=True)
+class PromptTensors:
+    """A prompt in the model's units: what `FrameTransform` makes of a `Prompt`.
+
+    Box corners are points with labels 2 and 3, placed before the clicks.
+    """
+
+    points: Tensor  # (B, P, 2) float32, pixels of the S x S model frame, x then y
+    labels: Tensor  # (B, P) int64: 1 on, 0 off, 2 and 3 box corners, -1 padding
+    previous: Tensor | None = None  # (B, 1, S/4, S/4) logits of the mask to be refined
+    mask: Tensor | None = None  # (B, 1, S, S) of 0 and 1: the user's own mask, taken as it is
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What one frame looks like to the network, before any memory."""
+
+    coarse: Tensor  # (B, C, S/16, S/16)
+    fine: tuple[Tensor, Tensor]  # (B, C/8, S/4, S/4), (B, C/4, S/8, S/8): skip connections of the mask decoder
+
+
+@dataclass(frozen=True)
+class MaskCandidates:
+    """The mask decoder's answer: candidate 0 is the single-mask output, candidates 1 to 3 the alternatives.
+
+    Logits are raw: the rule for absent objects is applied when one candidate is chosen.
+    """
+
+    logits: Tensor  # (B, 4, S/4, S/4) float32
+    iou: Tensor  # (B, 4) predicted IoU
+    pointer: Tensor  # (B, 4, C) object pointer that each candidate would leave behind
+    presence: Tensor  # (B,) logit: above 0 means that the object is in the frame
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """The chosen mask of B objects on one frame."""
+
+    logits: Tensor  # (B, 1, S/4, S/4) float32; ABSENT_LOGIT everywhere for an absent object
+    iou: Tensor  # (B,)
+    pointer: Tensor  # (B, C)
+    presence: Tensor  # (B,) logit
+    candidates: MaskCandidates | None = None  # all candidates, where the decoder was asked: training supervises them
+
+    def item(self, index: int) -> MaskPrediction:
+        """Return the prediction of one object of the batch, still with a batch dimension of 1."""
+        part = slice(index, index + 1)
+        return MaskPrediction(self.logits[part], self.iou[part], self.pointer[part], self.presence[part])
+
+
+@dataclass(frozen=True)
+class FrameMemory:
+    """What is remembered of B objects on one frame."""
+
+    features: Tensor  # (B, M, S/16, S/16) bfloat16
+    pointer: Tensor  # (B, C)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The memories that one frame looks back at. Objects with equal `layout` can share a batch."""
+
+    masks: tuple[tuple[int, FrameMemory], ...] = ()  # (slot of the learned time code, memory)
+    pointers: tuple[tuple[int, FrameMemory], ...] = ()  # (signed distance in frames, memory)
+    pointer_span: int = 15  # distance that the pointer's time code is divided by
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """The integers of this recall: slots, distances, span."""
+        return tuple(s for s, _ in self.masks), tuple(d for d, _ in self.pointers), self.pointer_span
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.masks and not self.pointers
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The masks of N objects on one frame; everything on the CPU.
+
+    Row k of every array belongs to `object_ids[k]`.
+    """
+
+    frame: int
+    object_ids: tuple[int, ...]
+    logits: Tensor  # (N, h, w) float32, low resolution, after post-processing
+    iou: Tensor  # (N,) float32, predicted
+    presence: Tensor  # (N,) float32 logit; below 0 means absent
+    size: tuple[int, int]  # (H, W) of the original frame
+    prompted: tuple[bool, ...] = field(default=())  # per object: was it prompted on this frame
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, H, W) masks at original resolution, made on first use; objects may overlap."""
+        full = upsample_logits(self.logits, self.size)
+        return np.asarray((full > 0).numpy())
+
+    @cached_property
+    def boxes(self) -> NDArray[np.float32]:
+        """(N, 4) x0, y0, x1, y1 of each mask in pixels, the last column and row included; zeros for an empty mask."""
+        out = np.zeros((len(self.object_ids), 4), dtype=np.float32)
+        for row, mask in zip(out, self.masks, strict=True):
+            ys, xs = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+            if len(xs):
+                row[:] = xs[0], ys[0], xs[-1], ys[-1]
+        return out
+
+    def label_map(self) -> NDArray[np.int32]:
+        """(H, W) with the object id of each pixel, 0 for none; where objects overlap the larger logit wins.
+
+        Raises ValueError for an object with id 0, which cannot be told from the background.
+        """
+        if 0 in self.object_ids:
+            raise ValueError("object id 0 means background in a label map; use ids from 1")
+        if not self.object_ids:
+            return np.zeros(self.size, dtype=np.int32)
+        top, row = upsample_logits(self.logits, self.size).max(dim=0)
+        ids = torch.tensor(self.object_ids, dtype=torch.int32)
+        return np.asarray(torch.where(top > 0, ids[row], 0).numpy())
+
+
+def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) mask logits -> (N, H, W), bilinear as the released models were evaluated."""
+    if logits.shape[0] == 0:
+        return logits.new_zeros((0, *size))
+    return F.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
