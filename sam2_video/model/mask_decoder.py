@@ -1,0 +1,121 @@
+"""From conditioned pixels and prompt tokens to masks (SAM's two-way decoder, with SAM 2's skip connections)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sam2_video.model.layers import MLP, Attention, LayerNorm2d, to_tokens
+
+NUM_MASKS = 4  # one for unambiguous prompts, three for whole, part and subpart
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to themselves and to the picture, then the picture attends to the tokens."""
+
+    def __init__(self, width: int, heads: int, hidden: int, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = Attention(width, heads, inner=width // 2)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP((width, hidden, width))
+        self.norm3 = nn.LayerNorm(width)
+        self.norm4 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = Attention(width, heads, inner=width // 2)
+
+    def forward(self, tokens: Tensor, pixels: Tensor, token_code: Tensor, pixel_code: Tensor) -> tuple[Tensor, Tensor]:
+        if self.first:  # tokens are still equal to their own code: no residual, no code added
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            coded = tokens + token_code
+            tokens = tokens + self.self_attn(coded, coded, tokens)
+        tokens = self.norm1(tokens)
+        keys = pixels + pixel_code
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, keys, pixels))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        pixels = self.norm4(pixels + self.cross_attn_image_to_token(keys, tokens + token_code, tokens))
+        return tokens, pixels
+
+
+class TwoWayTransformer(nn.Module):
+    def __init__(self, *, width: int, depth: int = 2, heads: int = 8, hidden: int = 2048) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth))
+        self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
+        self.norm_final_attn = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, pixels: Tensor, pixel_code: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, P, C), pixels (B, N, C) and their position code (1, N, C) -> both, mixed."""
+        code = tokens
+        for layer in self.layers:
+            tokens, pixels = layer(tokens, pixels, code, pixel_code)
+        mixed = self.final_attn_token_to_image(tokens + code, pixels + pixel_code, pixels)
+        return self.norm_final_attn(tokens + mixed), pixels
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """What the decoder says of B objects, before pointers are made."""
+
+    logits: Tensor  # (B, 4, S/4, S/4)
+    iou: Tensor  # (B, 4)
+    tokens: Tensor  # (B, 4, C), one for each mask
+    presence: Tensor  # (B,)
+
+
+class MaskDecoder(nn.Module):
+    def __init__(self, *, width: int, transformer: TwoWayTransformer) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(NUM_MASKS, width)
+        self.obj_score_token = nn.Embedding(1, width)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2),
+            LayerNorm2d(width // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        # Project the two finest levels of the pyramid; applied once for each frame, by SAM2.encode_image.
+        self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP((width, width, width, width // 8)) for _ in range(NUM_MASKS))
+        self.iou_prediction_head = MLP((width, width, width, NUM_MASKS))
+        self.pred_obj_score_head = MLP((width, width, width, 1))
+
+    def forward(
+        self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor, fine: tuple[Tensor, Tensor]
+    ) -> DecoderOutput:
+        """Decode B objects.
+
+        pixels (B, C, h, w), their position code (1, C, h, w), sparse (B, P, C), dense (1 or B, C, 1 or h, 1 or w),
+        fine ((1 or B, C/8, 4h, 4w), (1 or B, C/4, 2h, 2w)).
+        """
+        height, width = pixels.shape[-2:]
+        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        tokens = torch.cat((own.expand(len(sparse), -1, -1), sparse), dim=1)
+        mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
+        mask_tokens = mixed[:, 2 : 2 + NUM_MASKS]
+        upscaled = self._upscale(grid.transpose(1, 2).unflatten(2, (height, width)), fine)
+        weights = torch.stack(
+            [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )  # (B, 4, C/8)
+        return DecoderOutput(
+            logits=(weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]),
+            iou=self.iou_prediction_head(mixed[:, 1]).sigmoid(),
+            tokens=mask_tokens,
+            presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],
+        )
+
+    def _upscale(self, grid: Tensor, fine: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, C, h, w) -> (B, C/8, 4h, 4w), with the finer levels added on the way up."""
+        first, norm, _, second, _ = self.output_upscaling
+        quarter, half = fine
+        x = F.gelu(norm(first(grid) + half))
+        return F.gelu(second(x) + quarter)

@@ -1,0 +1,244 @@
+"""The SAM 2 network: its parts under their released names, and five verbs without history.
+
+Released names that our words differ from: `maskmem_tpos_enc` holds one time code for each memory slot (recent frame k
+steps back uses row k - 1, a prompted frame the last row); `obj_ptr` is an object pointer; `no_mem_embed` stands in
+for memory on a frame that has none.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sam2_video.model.hiera import Hiera
+from sam2_video.model.image_encoder import FpnNeck, ImageEncoder
+from sam2_video.model.layers import MLP, to_grid, to_tokens
+from sam2_video.model.mask_decoder import MaskDecoder
+from sam2_video.model.memory_attention import MemoryAttention
+from sam2_video.model.memory_encoder import MemoryEncoder
+from sam2_video.model.position import GridTable, sine_grid, sine_time
+from sam2_video.model.prompt_encoder import PADDING_LABEL, PromptEncoder
+from sam2_video.types import (
+    ABSENT_LOGIT,
+    FrameMemory,
+    ImageFeatures,
+    MaskCandidates,
+    MaskPrediction,
+    PromptTensors,
+    Recall,
+)
+
+COARSE_STRIDE = 16
+SIZE_MULTIPLE = 32
+# A mask becomes logits of +-10 wherever the network expects them: 20 * probability - 10.
+MASK_SCALE, MASK_BIAS = 20.0, -10.0
+# The single mask is trusted when moving its threshold by +-STABILITY_DELTA changes its area by less than 2 %.
+STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
+
+
+class NoPointerTime(nn.Module):
+    """SAM 2.0: object pointers carry no time."""
+
+    def __init__(self, memory_width: int) -> None:
+        super().__init__()
+        self.memory_width = memory_width
+
+    def forward(self, code: Tensor) -> Tensor:
+        return code.new_zeros((len(code), self.memory_width))  # (P, C) -> (P, M)
+
+
+class SAM2(nn.Module):
+    """Parts and glue parameters of SAM 2 (arXiv 2408.00714); `version` is "2.0" or "2.1".
+
+    Works at any picture side that is a multiple of 32, whatever `image_size` it was built for: every table is sized by
+    the features that come in. `image_size` is the side that predictors resize to.
+    """
+
+    def __init__(
+        self,
+        *,
+        trunk: Hiera,
+        neck: FpnNeck,
+        memory_attention: MemoryAttention,
+        memory_encoder: MemoryEncoder,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        image_size: int,
+        width: int,
+        memory_width: int,
+        memory_slots: int,
+        version: str,
+    ) -> None:
+        super().__init__()
+        check_image_size(image_size)
+        if version not in ("2.0", "2.1"):
+            raise ValueError(f'version must be "2.0" or "2.1", got {version!r}')
+        if width % memory_width:
+            raise ValueError(f"width {width} must be a multiple of memory_width {memory_width}: pointers are split so")
+        self.image_size = image_size
+        self.width = width
+        self.memory_width = memory_width
+        self.image_encoder = ImageEncoder(trunk, neck)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.memory_attention = memory_attention
+        self.memory_encoder = memory_encoder
+        self.sam_prompt_encoder = prompt_encoder
+        self.sam_mask_decoder = mask_decoder
+        self.obj_ptr_proj = MLP((width, width, width, width))
+        self.maskmem_tpos_enc = _embedding(memory_slots, 1, 1, memory_width)
+        self.no_mem_embed = _embedding(1, 1, width)
+        self.no_mem_pos_enc = _embedding(1, 1, width)  # part of every released file, used by no released model
+        self.no_obj_ptr = _embedding(1, width)
+        if version == "2.1":
+            self.obj_ptr_tpos_proj: nn.Module = nn.Linear(width, memory_width)
+            self.no_obj_embed_spatial = _embedding(1, memory_width)
+        else:
+            self.obj_ptr_tpos_proj = NoPointerTime(memory_width)
+            self.register_buffer("no_obj_embed_spatial", torch.zeros(1, memory_width), persistent=False)
+        self._frame_position = GridTable(partial(sine_grid, channels=width))
+        self._memory_position = GridTable(partial(sine_grid, channels=memory_width))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.no_mem_embed.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.no_mem_embed.device
+
+    @property
+    def memory_slots(self) -> int:
+        """How many learned time codes there are: the last for prompted frames, the others for recent ones."""
+        return self.maskmem_tpos_enc.shape[0]
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) normalised pixels -> features; S is a multiple of 32."""
+        if pixels.shape[-1] != pixels.shape[-2]:
+            raise ValueError(f"the model frame is square, got {tuple(pixels.shape[-2:])}")
+        check_image_size(pixels.shape[-1])
+        quarter, half, coarse = self.image_encoder(pixels.to(self.dtype))
+        fine = (self.sam_mask_decoder.conv_s0(quarter), self.sam_mask_decoder.conv_s1(half))
+        return ImageFeatures(coarse, fine)
+
+    def attend_memory(self, features: ImageFeatures, recall: Recall) -> Tensor:
+        """Condition a frame on what is recalled of N objects -> (N, C, h, w).
+
+        With nothing to recall (an object seen for the first time) a learned embedding stands in for memory.
+        """
+        coarse = features.coarse
+        if recall.is_empty:
+            return coarse + self.no_mem_embed.view(1, -1, 1, 1)
+        height, width = coarse.shape[-2:]
+        memory, position, placeless = self._memory_tokens(recall, height, width)
+        conditioned = self.memory_attention(
+            to_tokens(coarse).expand(len(memory), -1, -1),
+            to_tokens(self._frame_position(height, width, like=coarse)),
+            memory,
+            position,
+            grid=(height, width),
+            placeless=placeless,
+        )
+        return to_grid(conditioned, height, width)
+
+    def decode(
+        self, pixels: Tensor, fine: tuple[Tensor, Tensor], prompt: PromptTensors | None = None
+    ) -> MaskCandidates:
+        """Decode conditioned pixels (N, C, h, w) into four candidate masks for each object."""
+        height, width = pixels.shape[-2:]
+        if prompt is None:
+            prompt = no_prompt(len(pixels), pixels.device)
+        sparse, dense = self.sam_prompt_encoder(prompt, COARSE_STRIDE * height)
+        pixels = pixels.expand(len(sparse), -1, -1, -1)
+        code = self.sam_prompt_encoder.pe_layer.grid(height, width)
+        out = self.sam_mask_decoder(pixels, code, sparse, dense, fine)
+        present = (out.presence > 0)[:, None, None]
+        pointer = torch.where(present, self.obj_ptr_proj(out.tokens), self.no_obj_ptr)
+        return MaskCandidates(out.logits.float(), out.iou.float(), pointer, out.presence.float())
+
+    def mask_as_prediction(self, features: ImageFeatures, mask: Tensor) -> MaskPrediction:
+        """Take a user's mask (N, 1, S, S) of 0 and 1 as the prediction; its pointer comes from the decoder."""
+        logits = mask.float() * MASK_SCALE + MASK_BIAS
+        side = mask.shape[-1] // 4
+        logits = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+        nothing = no_prompt(len(mask), mask.device)
+        hint = self.mask_downsample(mask.to(self.dtype))
+        # The decoder sees the frame without memory here, not even the embedding that stands in for it.
+        candidates = self.decode(
+            features.coarse, features.fine, PromptTensors(nothing.points, nothing.labels, previous=hint)
+        )
+        present = mask.flatten(1).any(dim=1)
+        pointer = torch.where(present[:, None], best(candidates, multimask=False).pointer, self.no_obj_ptr)
+        presence = present.float() * MASK_SCALE + MASK_BIAS
+        return MaskPrediction(logits, torch.ones_like(presence), pointer, presence)
+
+    def encode_memory(self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+        """Make the memory of N objects on a frame from its features and the masks found on it.
+
+        The mask of a prompted frame is taken as certain, that of a tracked frame as a probability.
+        """
+        side = COARSE_STRIDE * features.coarse.shape[-1]
+        logits = F.interpolate(prediction.logits, size=(side, side), mode="bilinear", align_corners=False)
+        probability = (logits > 0).float() if prompted else logits.sigmoid()
+        remembered = self.memory_encoder(features.coarse, (probability * MASK_SCALE + MASK_BIAS).to(self.dtype))
+        absent = (prediction.presence <= 0)[:, None, None, None]
+        remembered = torch.where(absent, remembered + self.no_obj_embed_spatial[..., None, None], remembered)
+        return FrameMemory(remembered.to(torch.bfloat16), prediction.pointer)
+
+    def _memory_tokens(self, recall: Recall, height: int, width: int) -> tuple[Tensor, Tensor, int]:
+        """Flatten a recall to memory (N, K, M), its position (1, K, M), and how many pointer tokens end it."""
+        place = to_tokens(self._memory_position(height, width, like=self.maskmem_tpos_enc))
+        memory = [to_tokens(past.features).to(self.dtype) for _, past in recall.masks]
+        position = [place + self.maskmem_tpos_enc[slot] for slot, _ in recall.masks]
+        if recall.pointers:
+            distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device=self.device)
+            code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
+            parts = self.width // self.memory_width  # a pointer is too wide for one memory token: it becomes four
+            position.append(self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)[None])
+            pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
+            memory.append(pointers.to(self.dtype).reshape(len(pointers), -1, self.memory_width))
+        placeless = len(recall.pointers) * self.width // self.memory_width
+        return torch.cat(memory, dim=1), torch.cat(position, dim=1), placeless
+
+
+def best(candidates: MaskCandidates, *, multimask: bool) -> MaskPrediction:
+    """Choose one mask for each object, and blank it where the object is absent.
+
+    With `multimask` the alternative with the best predicted IoU wins; otherwise the single mask, unless it is unstable.
+    """
+    chosen = candidates.iou[:, 1:].argmax(dim=1) + 1
+    token = chosen
+    if not multimask:
+        chosen = torch.where(is_stable(candidates.logits[:, 0]), 0, chosen)
+        token = torch.zeros_like(chosen)  # the pointer stays that of the single mask
+    rows = torch.arange(len(chosen), device=chosen.device)
+    present = (candidates.presence > 0)[:, None, None, None]
+    logits = torch.where(present, candidates.logits[rows, chosen][:, None], ABSENT_LOGIT)
+    pointer = candidates.pointer[rows, token]
+    return MaskPrediction(logits, candidates.iou[rows, chosen], pointer, candidates.presence, candidates)
+
+
+def is_stable(logits: Tensor) -> Tensor:
+    """(B, H, W) -> (B,): does the mask's area hardly depend on the threshold?"""
+    inner = (logits > STABILITY_DELTA).flatten(1).sum(dim=1)
+    outer = (logits > -STABILITY_DELTA).flatten(1).sum(dim=1)
+    return inner >= STABILITY_THRESHOLD * outer
+
+
+def no_prompt(count: int, device: torch.device) -> PromptTensors:
+    """The prompt of an object that has none on this frame: one padding point."""
+    labels = torch.full((count, 1), PADDING_LABEL, dtype=torch.int64, device=device)
+    return PromptTensors(torch.zeros((count, 1, 2), device=device), labels)
+
+
+def check_image_size(size: int) -> None:
+    if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
+        raise ValueError(f"image_size must be a positive multiple of {SIZE_MULTIPLE}, got {size}")
+
+
+def _embedding(*shape: int) -> nn.Parameter:
+    value = torch.empty(shape)
+    nn.init.trunc_normal_(value, std=0.02)
+    return nn.Parameter(value)
