@@ -1,0 +1,119 @@
+"""Imports point one way, and files stay short enough to read."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sam2_video
+
+PACKAGE = Path(sam2_video.__file__).parent
+LINE_BUDGET = 400
+
+# Layer of each module or subpackage; a module imports its own layer or lower ones.
+LAYERS: dict[str, int] = {
+    "types": 0,
+    "config": 0,
+    "model": 1,
+    "memory": 1,
+    "transforms": 1,
+    "postprocess": 1,
+    "sources": 1,
+    "video_reader": 1,
+    "demo_clip": 1,
+    "key_maps": 2,
+    "registry": 2,
+    "download": 2,
+    "checkpoint": 2,
+    "tracker": 2,
+    "session": 2,
+    "sinks": 2,
+    "video_predictor": 3,
+    "image_predictor": 4,
+    "mask_generator": 5,
+    "evaluation": 6,
+    "training": 6,
+    "cli": 7,
+    "cli_prompts": 7,
+    "cli_track": 7,
+}
+# Builders and the package's front name what they hand out; they do it lazily.
+EXCEPTIONS = {("config", "model"), ("config", "sam2_video")}
+# The network knows nothing of time, files or clips.
+MODEL_MAY_IMPORT = {"types", "model"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name inside the package -> file, of every module."""
+    out = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        out[".".join(p for p in parts if p != "__init__")] = path
+    return out
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Dotted names inside the package that a file imports anywhere, functions and type checking included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively; write the whole name"
+            names = [node.module or ""]
+            if node.module == "sam2_video":
+                names = [f"sam2_video.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("sam2_video."):
+                yield name.removeprefix("sam2_video.")
+
+
+def check(importer: str, imported: str) -> str | None:
+    """Return what is wrong with an import, or None."""
+    source, target = importer.split(".")[0], imported.split(".")[0]
+    if source == "" or target == "__version__" or (source, target) in EXCEPTIONS:
+        return None
+    if target not in LAYERS:
+        return f"{importer} imports {imported}, which has no layer here"
+    if source == "model" and target not in MODEL_MAY_IMPORT:
+        return f"{importer} imports {imported}; the network may only know types"
+    if LAYERS[target] > LAYERS[source]:
+        return f"{importer} (layer {LAYERS[source]}) imports {imported} (layer {LAYERS[target]})"
+    return None
+
+
+def test_every_module_has_a_layer() -> None:
+    found = {name.split(".")[0] for name in modules()} - {""}
+    assert {"types", "config", "model", "video_predictor", "cli"} <= found  # the walk really saw the package
+    assert found <= set(LAYERS), f"give these a layer: {sorted(found - set(LAYERS))}"
+
+
+def test_imports_point_one_way() -> None:
+    seen = 0
+    wrong = []
+    for name, path in modules().items():
+        for imported in imports_of(path):
+            seen += 1
+            wrong.append(check(name, imported))
+    assert [w for w in wrong if w] == []
+    assert seen > 30, f"only {seen} imports found; the walk is broken"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("model.hiera", "memory"), ("memory", "session"), ("session", "video_predictor"), ("types", "config.x.unknown2")],
+)
+def test_the_walk_can_fail(importer: str, imported: str) -> None:
+    if imported.endswith("unknown2"):
+        imported = "unknown2"
+    assert check(importer, imported)
+
+
+@pytest.mark.parametrize("path", modules().values(), ids=modules().keys())
+def test_file_fits_its_budget(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= LINE_BUDGET, f"{path.name} has {lines} lines; split it by role"

@@ -1,0 +1,27 @@
+"""Every packaged configuration builds, on the meta device, in a moment."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sam2_video.config import build_model, config_folder, model_names
+
+RELEASED = 8
+OWN = ("nano",)
+
+
+def test_the_number_of_models_is_known() -> None:
+    released = [name for name in model_names() if name.startswith("sam2")]
+    assert len(released) == RELEASED
+    assert set(model_names()) - set(released) == set(OWN)
+    assert {p.parent.name for p in config_folder().rglob("*.yaml")} >= {"model"}
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_model_builds_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        model = build_model(name)
+    assert all(p.is_meta for p in model.parameters())
+    assert sum(p.numel() for p in model.parameters()) > 1_000_000
+    assert model.image_size % 32 == 0
