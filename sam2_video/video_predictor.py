@@ -1,0 +1,213 @@
+"""The driver: opens clips, and runs the network for their sessions.
+
+`VideoPredictor` holds a model and how to use it; `Network` is the tensor arithmetic between a session's state and the
+model. Neither remembers anything: what changes over a clip lives in `session`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam2_video.memory import MemoryPolicy
+from sam2_video.model.sam2 import SAM2
+from sam2_video.postprocess import fill_holes, non_overlapping
+from sam2_video.session import Outcome, Retain, Row, SessionOptions, Size, VideoSession
+from sam2_video.sources import open_source
+from sam2_video.tracker import remember, segment_next, segment_prompt, stack_recalls
+from sam2_video.transforms import FrameTransform, Resize
+from sam2_video.types import (
+    ABSENT_LOGIT,
+    FrameMemory,
+    FrameResult,
+    ImageFeatures,
+    MaskPrediction,
+    Prompt,
+    PromptTensors,
+    Recall,
+)
+
+MAX_BATCH = 16  # objects that go through the network at once; bounds its memory, not the number of objects
+LOW_STRIDE = 4  # mask logits are a quarter of the model frame
+
+
+class VideoPredictor:
+    """Track objects through clips with one model.
+
+    `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many low-resolution pixels
+    are removed from results (never from memories). `non_overlapping`: each pixel of a result belongs to one object at most.
+    `resize`, `keep_corrections`: see `FrameTransform` and `SessionOptions`; for comparing with the reference.
+    """
+
+    def __init__(
+        self,
+        model: SAM2,
+        *,
+        memory: MemoryPolicy | None = None,
+        fill_holes: int = 0,
+        non_overlapping: bool = False,
+        resize: Resize = "bilinear",
+        keep_corrections: bool = True,
+    ) -> None:
+        self.model = model.eval()
+        self.memory = memory or MemoryPolicy(recent=model.memory_slots - 1)
+        if self.memory.recent >= model.memory_slots:
+            raise ValueError(
+                f"this model has time codes for {model.memory_slots - 1} recent frames; recent={self.memory.recent} asks for more"
+            )
+        self.fill_holes = fill_holes
+        self.non_overlapping = non_overlapping
+        self.keep_corrections = keep_corrections
+        self.transform = FrameTransform(model.image_size, resize)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        *,
+        memory: MemoryPolicy | None = None,
+        fill_holes: int = 0,
+        non_overlapping: bool = False,
+        resize: Resize = "bilinear",
+        keep_corrections: bool = True,
+        **load: Any,
+    ) -> VideoPredictor:
+        """Load a model by name, path or hub id (`load` goes to `load_model`) and make a predictor of it."""
+        from sam2_video.checkpoint import load_model
+
+        return cls(
+            load_model(name_or_path, **load),
+            memory=memory,
+            fill_holes=fill_holes,
+            non_overlapping=non_overlapping,
+            resize=resize,
+            keep_corrections=keep_corrections,
+        )
+
+    def open(self, source: Any, *, retain: Retain = "all", video_size: Size | None = None) -> VideoSession:
+        """Open a clip: a file, a folder of pictures, a list of (H, W, 3) uint8 RGB arrays, or a ready source.
+
+        `retain`: "all" keeps what later corrections need (in host memory), "window" keeps memory use constant.
+        `video_size` (H, W) gives coordinates, masks and results another size than that of the frames.
+        Raises SourceError where there are no frames to be had.
+        """
+        options = SessionOptions(self.memory, retain, self.keep_corrections, video_size)
+        network = Network(
+            self.model, self.transform, self.fill_holes, self.non_overlapping, offload=retain == "all"
+        )
+        return VideoSession(open_source(source), network, options)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a session asks of the model; see `session.Driver`. Stateless."""
+
+    model: SAM2
+    transform: FrameTransform
+    fill_holes: int = 0
+    non_overlapping: bool = False
+    offload: bool = False  # memories wait on the CPU until they are recalled
+
+    def look(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
+        """Encode one (H, W, 3) uint8 RGB frame."""
+        with torch.inference_mode():
+            return self.model.encode_image(self.transform.pixels(rgb).to(self.model.device))
+
+    def segment(
+        self, features: ImageFeatures, prompt: Prompt, size: Size, previous: Tensor | None, recall: Recall
+    ) -> Outcome:
+        """Segment one prompted object and make its memory."""
+        with torch.inference_mode():
+            tensors = self.tensors(prompt, size, previous)
+            prediction = segment_prompt(self.model, features, tensors, _move_recall(recall, self.model.device))
+            memory = remember(self.model, features, prediction, prompted=True)
+            return self._separate(prediction, memory)[0]
+
+    def tensors(self, prompt: Prompt, size: Size, previous: Tensor | None) -> PromptTensors:
+        """A prompt in the model's units, where the model is."""
+        made, device = self.transform.prompt_tensors(prompt, size, previous), self.model.device
+        return PromptTensors(
+            made.points.to(device),
+            made.labels.to(device),
+            None if made.previous is None else made.previous.to(device),
+            None if made.mask is None else made.mask.to(device),
+        )
+
+    def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
+        """Segment objects that are not prompted; those whose recalls have the same layout share a batch."""
+        outcomes: dict[int, Outcome] = {}
+        with torch.inference_mode():
+            for batch in _batches(recalls):
+                recall = _move_recall(stack_recalls([recalls[i] for i in batch]), self.model.device)
+                prediction = segment_next(self.model, features, recall)
+                memory = remember(self.model, features, prediction, prompted=False)
+                outcomes.update(zip(batch, self._separate(prediction, memory), strict=True))
+        return [outcomes[i] for i in range(len(recalls))]
+
+    def _separate(self, prediction: MaskPrediction, memory: FrameMemory) -> list[Outcome]:
+        """Split a batch into its objects; each owns its tensors, so that it can be forgotten alone."""
+        place = torch.device("cpu") if self.offload else self.model.device
+        whole = MaskPrediction(
+            prediction.logits.float().cpu(),
+            prediction.iou.float().cpu(),
+            prediction.pointer.float().cpu(),
+            prediction.presence.float().cpu(),
+        )
+        return [
+            (
+                MaskPrediction(*(t[i : i + 1].clone() for t in (whole.logits, whole.iou, whole.pointer, whole.presence))),
+                FrameMemory(memory.features[i : i + 1].to(place, copy=True), memory.pointer[i : i + 1].to(place, copy=True)),
+            )
+            for i in range(len(whole.iou))
+        ]
+
+    def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
+        """Put objects together; those that are not there yet count as absent."""
+        side = self.model.image_size // LOW_STRIDE
+        absent = MaskPrediction(
+            logits=torch.full((1, 1, side, side), ABSENT_LOGIT),
+            iou=torch.zeros(1),
+            pointer=torch.zeros(1, 0),
+            presence=torch.full((1,), ABSENT_LOGIT),
+        )
+        shown = [row.prediction or absent for row in rows]
+        # Concatenated outside of inference mode: results are ordinary tensors.
+        logits = torch.cat([p.logits[:, 0] for p in shown]) if rows else torch.zeros(0, side, side)
+        logits = fill_holes(logits, self.fill_holes)
+        return FrameResult(
+            frame=frame,
+            object_ids=tuple(row.object_id for row in rows),
+            logits=non_overlapping(logits) if self.non_overlapping else logits,
+            iou=torch.cat([p.iou for p in shown]) if rows else torch.zeros(0),
+            presence=torch.cat([p.presence for p in shown]) if rows else torch.zeros(0),
+            size=size,
+            prompted=tuple(row.prompted for row in rows),
+        )
+
+
+def _batches(recalls: Sequence[Recall]) -> Iterator[list[int]]:
+    """Indices of recalls that can go through the network together."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for index, recall in enumerate(recalls):
+        groups[recall.layout].append(index)
+    for group in groups.values():
+        for first in range(0, len(group), MAX_BATCH):
+            yield group[first : first + MAX_BATCH]
+
+
+def _move_recall(recall: Recall, device: torch.device) -> Recall:
+    def moved(memory: FrameMemory) -> FrameMemory:
+        return FrameMemory(memory.features.to(device), memory.pointer.to(device))
+
+    return Recall(
+        tuple((slot, moved(memory)) for slot, memory in recall.masks),
+        tuple((gap, moved(memory)) for gap, memory in recall.pointers),
+        recall.pointer_span,
+    )
