@@ -1,0 +1,183 @@
+"""Weights by other names: the layout in which the Hugging Face hub stores the same models.
+
+One table, read in both directions, pairs our (the released) names with those of `transformers`'
+`Sam2VideoModel`. Only two things are more than a renaming: the four point embeddings, which are rows of one
+matrix there, and the random matrix of the positional encoding, which is stored twice there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from sam2_video.types import CheckpointError
+
+_Rows = tuple[tuple[str, str], ...]
+
+
+def _below(ours: str, theirs: str, rows: _Rows) -> _Rows:
+    return tuple((f"{ours}.{left}", f"{theirs}.{right}") for left, right in rows)
+
+
+def _same(*names: str) -> _Rows:
+    return tuple((name, name) for name in names)
+
+
+def _numbered_norms(count: int) -> _Rows:
+    return tuple((f"norm{i}", f"layer_norm{i}") for i in range(1, count + 1))
+
+
+_ATTENTION: _Rows = (*_same("q_proj", "k_proj", "v_proj"), ("out_proj", "o_proj"))
+_MLP2: _Rows = (("layers.0", "proj_in"), ("layers.1", "proj_out"))
+_MLP3: _Rows = (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out"))
+
+_TRUNK: _Rows = (
+    *_same("pos_embed", "pos_embed_window"),
+    ("patch_embed.proj", "patch_embed.projection"),
+    *_below("blocks.#", "blocks.#", (*_numbered_norms(2), *_same("attn.qkv", "attn.proj", "proj"))),
+    *_below("blocks.#.mlp", "blocks.#.mlp", _MLP2),
+)
+_MEMORY_ATTENTION: _Rows = (
+    *_below("layers.#", "layers.#", (*_numbered_norms(3), *_same("linear1", "linear2"))),
+    *_below("layers.#.self_attn", "layers.#.self_attn", _ATTENTION),
+    *_below("layers.#.cross_attn_image", "layers.#.cross_attn_image", _ATTENTION),
+    ("norm", "layer_norm"),
+)
+_FUSER_LAYER: _Rows = (
+    ("gamma", "scale"),
+    ("dwconv", "depthwise_conv"),
+    ("norm", "layer_norm"),
+    ("pwconv1", "pointwise_conv1"),
+    ("pwconv2", "pointwise_conv2"),
+)
+_MEMORY_ENCODER: _Rows = (
+    # convolution, norm, activation, four times over, then a convolution: a flat list in the released models
+    *((f"mask_downsampler.encoder.{3 * i}", f"mask_downsampler.layers.{i}.conv") for i in range(4)),
+    *((f"mask_downsampler.encoder.{3 * i + 1}", f"mask_downsampler.layers.{i}.layer_norm") for i in range(4)),
+    ("mask_downsampler.encoder.12", "mask_downsampler.final_conv"),
+    ("pix_feat_proj", "feature_projection"),
+    *_below("fuser.layers.#", "memory_fuser.layers.#", _FUSER_LAYER),
+    ("out_proj", "projection"),
+)
+_PROMPT_ENCODER: _Rows = (
+    *_same("not_a_point_embed", "no_mask_embed"),
+    ("mask_downscaling.0", "mask_embed.conv1"),
+    ("mask_downscaling.1", "mask_embed.layer_norm1"),
+    ("mask_downscaling.3", "mask_embed.conv2"),
+    ("mask_downscaling.4", "mask_embed.layer_norm2"),
+    ("mask_downscaling.6", "mask_embed.conv3"),
+)
+_MASK_DECODER: _Rows = (
+    *_same("iou_token", "mask_tokens", "obj_score_token", "conv_s0", "conv_s1"),
+    *_below("transformer.layers.#", "transformer.layers.#", _numbered_norms(4)),
+    *_below("transformer.layers.#.mlp", "transformer.layers.#.mlp", _MLP2),
+    *(
+        row
+        for part in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
+        for row in _below(f"transformer.layers.#.{part}", f"transformer.layers.#.{part}", _ATTENTION)
+    ),
+    *_below("transformer.final_attn_token_to_image", "transformer.final_attn_token_to_image", _ATTENTION),
+    ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
+    ("output_upscaling.0", "upscale_conv1"),
+    ("output_upscaling.1", "upscale_layer_norm"),
+    ("output_upscaling.3", "upscale_conv2"),
+    *_below("output_hypernetworks_mlps.#", "output_hypernetworks_mlps.#", _MLP3),
+    *_below("iou_prediction_head", "iou_prediction_head", _MLP3),
+    *_below("pred_obj_score_head", "pred_obj_score_head", _MLP3),
+)
+
+# Names without their last ".weight" or ".bias". "#" stands for any number, and is always the first one in a
+# name.
+_TABLE: _Rows = (
+    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    ("no_mem_embed", "no_memory_embedding"),
+    ("no_mem_pos_enc", "no_memory_positional_encoding"),
+    ("no_obj_ptr", "no_object_pointer"),
+    ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
+    ("mask_downsample", "mask_downsample"),
+    ("obj_ptr_tpos_proj", "temporal_positional_encoding_projection_layer"),
+    *_below("obj_ptr_proj", "object_pointer_proj", _MLP3),
+    *_below("image_encoder.trunk", "vision_encoder.backbone", _TRUNK),
+    ("image_encoder.neck.convs.#.conv", "vision_encoder.neck.convs.#"),
+    *_below("memory_attention", "memory_attention", _MEMORY_ATTENTION),
+    *_below("memory_encoder", "memory_encoder", _MEMORY_ENCODER),
+    *_below("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
+    *_below("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
+)
+_TO_HUB = dict(_TABLE)
+_FROM_HUB = {theirs: ours for ours, theirs in _TABLE}
+
+_POINTS = tuple(f"sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4))
+_HUB_POINTS = "prompt_encoder.point_embed.weight"
+_MATRIX = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+_HUB_MATRICES = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
+
+
+def is_hub_layout(names: Iterable[str]) -> bool:
+    """Tell whether these are names of `transformers`' layout."""
+    return any(name.startswith("vision_encoder.") for name in names)
+
+
+def to_hub_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename released weights to the names of `transformers`' `Sam2VideoModel`.
+
+    Raises CheckpointError for unknown names.
+    """
+    rest = dict(state)
+    out: dict[str, Tensor] = {}
+    points = [rest.pop(name) for name in _POINTS if name in rest]
+    if points:
+        out[_HUB_POINTS] = torch.cat(points)  # 4 x (1, C) -> (4, C)
+    if _MATRIX in rest:
+        matrix = rest.pop(_MATRIX)
+        out.update({name: matrix.clone() for name in _HUB_MATRICES})
+    return out | _rename(rest, _TO_HUB, "a released SAM 2 model")
+
+
+def from_hub_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weights of `Sam2VideoModel` or `Sam2Model` to the released names.
+
+    Raises CheckpointError for unknown names, and where the two copies of the positional matrix differ.
+    """
+    rest = dict(state)
+    out: dict[str, Tensor] = {}
+    if _HUB_POINTS in rest:
+        rows = rest.pop(_HUB_POINTS)
+        if rows.shape[0] != len(_POINTS):
+            raise CheckpointError(f"{_HUB_POINTS} has {rows.shape[0]} rows, expected {len(_POINTS)}")
+        out.update({name: row.clone() for name, row in zip(_POINTS, torch.split(rows, 1), strict=True)})
+    matrices = [rest.pop(name) for name in _HUB_MATRICES if name in rest]  # one, in files that tie the two
+    if matrices:
+        if not all(torch.equal(matrices[0], other) for other in matrices[1:]):
+            raise CheckpointError(
+                f"{' and '.join(_HUB_MATRICES)} differ; released models have one such matrix"
+            )
+        out[_MATRIX] = matrices[0]
+    return out | _rename(rest, _FROM_HUB, "transformers' Sam2VideoModel")
+
+
+def _rename(state: Mapping[str, Tensor], table: Mapping[str, str], layout: str) -> dict[str, Tensor]:
+    renamed = {name: _translate(name, table) for name in state}
+    unknown = [name for name, new in renamed.items() if new is None]
+    if unknown:
+        raise CheckpointError(f"{len(unknown)} names are not of {layout}: {', '.join(unknown[:5])}")
+    return {new: state[name] for name, new in renamed.items() if new is not None}
+
+
+def _translate(name: str, table: Mapping[str, str]) -> str | None:
+    stem, dot, leaf = name.rpartition(".")
+    if leaf not in ("weight", "bias"):
+        stem, dot, leaf = name, "", ""
+    if stem in table:
+        return table[stem] + dot + leaf
+    number = re.search(r"(?<=\.)\d+(?=\.|$)", stem)
+    if number is None:
+        return None
+    general = stem[: number.start()] + "#" + stem[number.end() :]
+    return table[general].replace("#", number[0]) + dot + leaf if general in table else None
