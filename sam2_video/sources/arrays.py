@@ -24,11 +24,11 @@ class FrameArrays(Source):
         self.name, self.fps = name, fps
         if isinstance(frames, np.ndarray) and frames.ndim == 3:
             frames = frames[None]  # one picture
-        in_memory = isinstance(frames, (Sequence, np.ndarray))
-        self._frames: Any = frames if in_memory else None
-        self._rest = iter(() if in_memory else frames)
+        in_memory = frames if isinstance(frames, (Sequence, np.ndarray)) else None
+        self._frames = in_memory
+        self._rest = iter(frames if in_memory is None else ())
         self._latest: tuple[int, Rgb] | None = None
-        self.count: int | None = len(self._frames) if in_memory else None
+        self.count: int | None = None if in_memory is None else len(in_memory)
         if self.count == 0:
             raise SourceError(f"{name} holds no frames; expected at least one (H, W, 3) uint8 array")
         self._shape: tuple[int, int] | None = None

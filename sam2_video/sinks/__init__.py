@@ -1,0 +1,31 @@
+"""Results out: pictures, video, tables. Sinks take results frame by frame and hold none of them back.
+
+with MaskPngSink(out / "masks") as masks, OverlaySink(out / "overlay.mp4", fps=source.fps) as overlay:
+    for result in session.propagate():
+        masks.write(rgb, result, source.frame_name(result.frame))
+
+A file that exists is whole: it is written under a hidden name and renamed when it is finished.
+"""
+
+from __future__ import annotations
+
+from sam2_video.sinks.base import BaseSink, Sink, Tee
+from sam2_video.sinks.masks import MaskPngSink
+from sam2_video.sinks.overlay import OverlaySink, object_colour
+from sam2_video.sinks.run_json import versions, write_run_json
+from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
+from sam2_video.sinks.video import VideoWriter
+
+__all__ = [
+    "BaseSink",
+    "MaskPngSink",
+    "ObjectsCsvSink",
+    "OverlaySink",
+    "RleJsonSink",
+    "Sink",
+    "Tee",
+    "VideoWriter",
+    "object_colour",
+    "versions",
+    "write_run_json",
+]
