@@ -1,4 +1,4 @@
-"""From low-resolution logits to clean masks: holes, sprinkles, overlaps, boxes, run lengths. Pure functions."""
+"""From logits to clean masks: holes, sprinkles, overlaps, boxes, run lengths; pure functions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class RunLengths(TypedDict):
 def fill_holes(logits: Tensor, area: int) -> Tensor:
     """(N, h, w) logits with holes and sprinkles of up to `area` low-resolution pixels removed.
 
-    A hole is a region of background, a sprinkle a region of foreground (8-connected); a mask that consists of small
-    regions only keeps them. `area` 0 changes nothing.
+    A hole is a region of background, a sprinkle a region of foreground (8-connected); a mask that consists of
+    small regions only keeps them. `area` 0 changes nothing.
     """
     if area <= 0 or logits.numel() == 0:
         return logits
@@ -46,10 +46,11 @@ def _small_regions(mask: NDArray[np.bool_], area: int) -> NDArray[np.bool_]:
 
 
 def non_overlapping(logits: Tensor) -> Tensor:
-    """(N, h, w) logits of N objects, changed so that each pixel belongs to at most one: the largest logit wins.
+    """(N, h, w) logits of N objects, changed so that a pixel belongs to at most one: the largest logit wins.
 
-    Each object gets its lead over the best of the others where that other one is present. Two objects' logits then
-    never add up to more than 0, which interpolation keeps: masks stay apart at every resolution.
+    Where another object is present too, an object gets its lead over the best of the others. Two objects'
+    logits then never add up to more than 0, which interpolation keeps: masks stay apart at every
+    resolution.
     """
     if logits.shape[0] < 2:
         return logits
@@ -60,8 +61,8 @@ def non_overlapping(logits: Tensor) -> Tensor:
 
 
 def mask_to_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 of the pixels of an (H, W) mask, the last column and row included; None for an empty mask."""
-    columns, rows = mask.any(axis=0).nonzero()[0], mask.any(axis=1).nonzero()[0]
+    """x0, y0, x1, y1 of an (H, W) mask's pixels, the last column and row included; None for an empty mask."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
@@ -83,6 +84,6 @@ def decode_rle(runs: RunLengths) -> NDArray[np.bool_]:
     height, width = runs["size"]
     counts = np.asarray(runs["counts"], dtype=np.int64)
     if (counts < 0).any() or counts.sum() != height * width:
-        raise ValueError(f"run lengths add up to {counts.sum()}, not to {height} x {width} = {height * width} pixels")
+        raise ValueError(f"runs of {counts.sum()} pixels do not fill {height} x {width} = {height * width}")
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape((height, width), order="F")

@@ -1,4 +1,4 @@
-"""Original frame <-> model frame: pixels, coordinates, mask prompts. The one place where prompts are checked."""
+"""Original frame <-> model frame: pixels, coordinates, mask prompts; and the checks of all prompts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Size = tuple[int, int]  # (H, W)
 class FrameTransform:
     """Squash a frame to S x S and normalise it; turn prompts into the units of that square.
 
-    `resize` is "bilinear" (with antialiasing: what the released models were trained with) or "bicubic_pil" (what the
-    reference implementation does to folders of JPEG files; for comparing with it).
+    `resize` is "bilinear" (with antialiasing: what the released models were trained with) or "bicubic_pil"
+    (what the reference implementation does to folders of JPEG files; for comparing with it).
     """
 
     size: int
@@ -52,9 +52,9 @@ class FrameTransform:
 
             picture = Image.fromarray(rgb).resize((self.size, self.size), Image.Resampling.BICUBIC)
             rgb = np.asarray(picture)
-        grid = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        grid = grid.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        return resize_antialiased(grid, self.size)
+        # Frames may be read-only views, which torch does not take; uint8 is copied quickly.
+        grid = torch.tensor(rgb).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), self.size)
 
     def to_model(self, points: Tensor, size: Size) -> Tensor:
         """(..., 2) x, y in pixels of an (H, W) frame -> pixels of the S x S frame."""
@@ -88,23 +88,30 @@ class FrameTransform:
 
 
 def resize_antialiased(grid: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) float -> (B, C, size, size), bilinear with antialiasing; a grid of that size comes back as it is."""
+    """(B, C, H, W) float -> (B, C, size, size), bilinear with antialiasing; no change at that size."""
     if grid.shape[-2:] == (size, size):
         return grid
     return F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def make_prompt(
-    size: Size, *, points: Any = None, labels: Any = None, box: Any = None, mask: Any = None, where: str = "the frame"
+    size: Size,
+    *,
+    points: Any = None,
+    labels: Any = None,
+    box: Any = None,
+    mask: Any = None,
+    where: str = "the frame",
 ) -> Prompt:
     """Check what a user says about one object on an (H, W) frame, and put it into a `Prompt`.
 
-    `points`: (x, y) pairs in pixels; `labels`: 1 on the object, 0 off it (all on it if left out); `box`: x0, y0, x1, y1;
-    `mask`: (H, W) bool, or numbers with one value besides 0. Raises PromptError, which says what is wrong.
+    `points`: (x, y) pairs in pixels; `labels`: 1 on the object, 0 off it (left out: all on it); `box`: x0,
+    y0, x1, y1; `mask`: (H, W) bool, or numbers with one value besides 0. Raises PromptError, which says
+    what is wrong.
     """
     if mask is not None:
         if points is not None or box is not None or labels is not None:
-            raise PromptError("a mask says everything about the object: give it without points, labels and box")
+            raise PromptError("a mask says everything: give it without points, labels and box")
         return Prompt(mask=_checked_mask(mask, size, where))
     if points is None and labels is not None:
         raise PromptError("labels were given without points; give one point for each label")
@@ -130,7 +137,7 @@ def _checked_points(points: Any, size: Size, where: str) -> tuple[tuple[float, f
     array = _numbers(points, "points")
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
         raise PromptError(
-            f"points must be a list of (x, y) pairs, such as [(420, 260)]; got an array of shape {array.shape}"
+            f"points must be a list of (x, y) pairs, such as [(420, 260)]; got an array shaped {array.shape}"
         )
     height, width = size
     for x, y in array.tolist():
@@ -147,7 +154,7 @@ def _checked_labels(labels: Any, count: int) -> tuple[int, ...]:
         return (1,) * count
     array = _numbers(labels, "labels")
     if array.shape != (count,):
-        raise PromptError(f"{count} points need {count} labels in one list; got labels of shape {array.shape}")
+        raise PromptError(f"{count} points need {count} labels in one list; got labels shaped {array.shape}")
     if not np.isin(array, (0, 1)).all():
         raise PromptError(f"labels are 1 (on the object) or 0 (not on it); got {array.tolist()}")
     return tuple(int(label) for label in array)
@@ -161,14 +168,16 @@ def _checked_box(box: Any, size: Size, where: str) -> tuple[float, float, float,
     height, width = size
     if x1 < x0 or y1 < y0:
         raise PromptError(
-            f"the corners of box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) are swapped: first comes the left upper corner, "
-            f"then the right lower one; did you mean ({min(x0, x1):g}, {min(y0, y1):g}, {max(x0, x1):g}, {max(y0, y1):g})?"
+            f"the corners of box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) are swapped: first comes the left upper "
+            "corner, then the right lower one; did you mean "
+            f"({min(x0, x1):g}, {min(y0, y1):g}, {max(x0, x1):g}, {max(y0, y1):g})?"
         )
     if x1 == x0 or y1 == y0:
         raise PromptError(f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is empty: it has no width or no height")
     if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         raise PromptError(
-            f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) reaches out of {where}, which is {width} wide and {height} high"
+            f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) reaches out of {where}, "
+            f"which is {width} wide and {height} high"
         )
     return x0, y0, x1, y1
 
@@ -176,17 +185,19 @@ def _checked_box(box: Any, size: Size, where: str) -> tuple[float, float, float,
 def _checked_mask(mask: Any, size: Size, where: str) -> NDArray[np.bool_]:
     array = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
     if array.dtype.kind not in "buif":
-        raise PromptError(f"a mask must be an array of bool or of numbers; got {type(mask).__name__} of {array.dtype}")
+        kind = f"{type(mask).__name__} of {array.dtype}"
+        raise PromptError(f"a mask must be an array of bool or of numbers; got {kind}")
     if array.shape != size:
         raise PromptError(
-            f"the mask has shape {array.shape}, but {where} needs {size} (height, width): a mask has the size of the frame"
+            f"the mask is shaped {array.shape}, but {where} is {size} (height, width); "
+            "a mask has the size of the original frame"
         )
     if array.dtype.kind != "b":
         values = np.unique(array)
         if not np.isfinite(values).all() or len(values[values != 0]) > 1:
             shown = ", ".join(f"{value:g}" for value in values[:5])
             raise PromptError(
-                f"the mask holds several values ({shown}, ...): give one object's mask, such as label_map == 3"
+                f"the mask holds several values ({shown}, ...); give one object's mask, such as labels == 3"
             )
     chosen = array != 0
     if not chosen.any():
@@ -195,7 +206,7 @@ def _checked_mask(mask: Any, size: Size, where: str) -> NDArray[np.bool_]:
 
 
 def merge_prompts(earlier: Prompt | None, later: Prompt) -> Prompt:
-    """What holds when `later` is said after `earlier` on the same frame: clicks add up, a box replaces the box.
+    """What holds when `later` is said after `earlier` on one frame: clicks add up, a box replaces the box.
 
     A mask replaces everything, and everything replaces a mask.
     """

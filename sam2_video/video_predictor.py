@@ -1,7 +1,7 @@
 """The driver: opens clips, and runs the network for their sessions.
 
-`VideoPredictor` holds a model and how to use it; `Network` is the tensor arithmetic between a session's state and the
-model. Neither remembers anything: what changes over a clip lives in `session`.
+`VideoPredictor` holds a model and how to use it; `Network` is the tensor arithmetic between a session's
+state and the model. Neither remembers anything: what changes over a clip lives in `session`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import Tensor
 from sam2_video.memory import MemoryPolicy
 from sam2_video.model.sam2 import SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
-from sam2_video.session import Outcome, Retain, Row, SessionOptions, Size, VideoSession
+from sam2_video.session import Retain, SessionOptions, Size, VideoSession
 from sam2_video.sources import open_source
+from sam2_video.timeline import Outcome, Row
 from sam2_video.tracker import remember, segment_next, segment_prompt, stack_recalls
 from sam2_video.transforms import FrameTransform, Resize
 from sam2_video.types import (
@@ -41,9 +42,11 @@ LOW_STRIDE = 4  # mask logits are a quarter of the model frame
 class VideoPredictor:
     """Track objects through clips with one model.
 
-    `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many low-resolution pixels
-    are removed from results (never from memories). `non_overlapping`: each pixel of a result belongs to one object at most.
-    `resize`, `keep_corrections`: see `FrameTransform` and `SessionOptions`; for comparing with the reference.
+    `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many
+    low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
+    result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
+    `SessionOptions`; they are there for comparing with the reference. Raises ValueError for a memory that
+    the model has no time codes for.
     """
 
     def __init__(
@@ -60,7 +63,8 @@ class VideoPredictor:
         self.memory = memory or MemoryPolicy(recent=model.memory_slots - 1)
         if self.memory.recent >= model.memory_slots:
             raise ValueError(
-                f"this model has time codes for {model.memory_slots - 1} recent frames; recent={self.memory.recent} asks for more"
+                f"recent={self.memory.recent} asks for more recent frames than the {model.memory_slots - 1} "
+                "that this model has time codes for"
             )
         self.fill_holes = fill_holes
         self.non_overlapping = non_overlapping
@@ -94,7 +98,7 @@ class VideoPredictor:
     def open(self, source: Any, *, retain: Retain = "all", video_size: Size | None = None) -> VideoSession:
         """Open a clip: a file, a folder of pictures, a list of (H, W, 3) uint8 RGB arrays, or a ready source.
 
-        `retain`: "all" keeps what later corrections need (in host memory), "window" keeps memory use constant.
+        `retain`: "all" keeps what later corrections need (in host memory), "window" needs constant memory.
         `video_size` (H, W) gives coordinates, masks and results another size than that of the frames.
         Raises SourceError where there are no frames to be had.
         """
@@ -125,12 +129,13 @@ class Network:
     ) -> Outcome:
         """Segment one prompted object and make its memory."""
         with torch.inference_mode():
-            tensors = self.tensors(prompt, size, previous)
-            prediction = segment_prompt(self.model, features, tensors, _move_recall(recall, self.model.device))
+            tensors = self._tensors(prompt, size, previous)
+            recall = _move_recall(recall, self.model.device)
+            prediction = segment_prompt(self.model, features, tensors, recall)
             memory = remember(self.model, features, prediction, prompted=True)
             return self._separate(prediction, memory)[0]
 
-    def tensors(self, prompt: Prompt, size: Size, previous: Tensor | None) -> PromptTensors:
+    def _tensors(self, prompt: Prompt, size: Size, previous: Tensor | None) -> PromptTensors:
         """A prompt in the model's units, where the model is."""
         made, device = self.transform.prompt_tensors(prompt, size, previous), self.model.device
         return PromptTensors(
@@ -152,21 +157,20 @@ class Network:
         return [outcomes[i] for i in range(len(recalls))]
 
     def _separate(self, prediction: MaskPrediction, memory: FrameMemory) -> list[Outcome]:
-        """Split a batch into its objects; each owns its tensors, so that it can be forgotten alone."""
+        """Split a batch into its objects; each owns its memory, so that it can be forgotten alone."""
         place = torch.device("cpu") if self.offload else self.model.device
-        whole = MaskPrediction(
-            prediction.logits.float().cpu(),
-            prediction.iou.float().cpu(),
-            prediction.pointer.float().cpu(),
-            prediction.presence.float().cpu(),
-        )
-        return [
-            (
-                MaskPrediction(*(t[i : i + 1].clone() for t in (whole.logits, whole.iou, whole.pointer, whole.presence))),
-                FrameMemory(memory.features[i : i + 1].to(place, copy=True), memory.pointer[i : i + 1].to(place, copy=True)),
+        found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
+        logits, iou, pointer, presence = (whole.float().cpu() for whole in found)
+        outcomes = []
+        for one in (slice(i, i + 1) for i in range(len(iou))):
+            features, token = memory.features[one], memory.pointer[one]
+            outcomes.append(
+                (
+                    MaskPrediction(logits[one], iou[one], pointer[one], presence[one]),
+                    FrameMemory(features.to(place, copy=True), token.to(place, copy=True)),
+                )
             )
-            for i in range(len(whole.iou))
-        ]
+        return outcomes
 
     def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
         """Put objects together; those that are not there yet count as absent."""

@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "download": 2,
     "checkpoint": 2,
     "tracker": 2,
+    "timeline": 2,
     "session": 2,
     "sinks": 2,
     "video_predictor": 3,
@@ -105,7 +106,12 @@ def test_imports_point_one_way() -> None:
 
 @pytest.mark.parametrize(
     ("importer", "imported"),
-    [("model.hiera", "memory"), ("memory", "session"), ("session", "video_predictor"), ("types", "config.x.unknown2")],
+    [
+        ("model.hiera", "memory"),
+        ("memory", "session"),
+        ("session", "video_predictor"),
+        ("types", "config.x.unknown2"),
+    ],
 )
 def test_the_walk_can_fail(importer: str, imported: str) -> None:
     if imported.endswith("unknown2"):
