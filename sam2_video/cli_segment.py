@@ -1,0 +1,103 @@
+"""The work behind `sam2-video segment`: a picture and prompts in, its objects cut out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_video.cli_prompts import PlacedPrompt, check_bounds, gather_prompts
+from sam2_video.cli_run import ModelOptions, check_ids, claim_folder, clear_results, load, model_record
+from sam2_video.types import FrameResult
+
+if TYPE_CHECKING:
+    from sam2_video.image_predictor import ImagePredictor, ImageResult
+
+
+def gather_on_picture(clicks: Iterable[str], boxes: Iterable[str]) -> tuple[PlacedPrompt, ...]:
+    """Parse `[OBJECT:]X,Y[:-]` and `[OBJECT:]X0,Y0,X1,Y1`. Raises PromptError."""
+    return gather_prompts([_placed(text) for text in clicks], [_placed(text) for text in boxes])
+
+
+def segment(
+    picture: str, prompts: Sequence[PlacedPrompt], out: Path, model: ModelOptions, overwrite: bool
+) -> Iterator[str]:
+    """Segment the objects of one picture, write masks, overlay and run.json, and yield a line per object."""
+    from sam2_video.image_predictor import ImagePredictor
+    from sam2_video.sinks import MaskPngSink, write_run_json
+    from sam2_video.sources import read_picture
+
+    claim_folder(out, overwrite)
+    bits = check_ids([placed.object_id for placed in prompts])
+    path = Path(picture)
+    rgb = read_picture(path)
+    size = rgb.shape[0], rgb.shape[1]
+    check_bounds(prompts, 1, size)
+    predictor = ImagePredictor(load(model))
+    predictor.set_image(rgb)
+    result = as_frame([predict(predictor, placed) for placed in prompts], prompts, size)
+    clear_results(out)
+    with MaskPngSink(out / "masks", bits) as sink:
+        sink.write(rgb, result, path.stem)
+    write_overlay(out / "overlay.png", rgb, result)
+    write_run_json(
+        out / "run.json",
+        {
+            "command": "segment",
+            "model": model_record(model),
+            "source": path.resolve(),
+            "prompts": [placed.as_json() for placed in prompts],
+            "status": "complete",
+        },
+    )
+    for object_id, mask, iou in zip(result.object_ids, result.masks, result.iou.tolist(), strict=True):
+        yield f"object {object_id}: {mask.sum()} pixels, predicted IoU {iou:.2f}"
+    yield f"results are in {out}"
+
+
+def predict(predictor: ImagePredictor, placed: PlacedPrompt) -> ImageResult:
+    """Find one object; a single click can mean several things, so it gets three answers."""
+    said = placed.prompt
+    single = len(said.points) == 1 and said.box is None
+    return predictor.predict(
+        points=said.points or None, labels=said.labels or None, box=said.box, multimask=single
+    )
+
+
+def as_frame(
+    results: Sequence[ImageResult], prompts: Sequence[PlacedPrompt], size: tuple[int, int]
+) -> FrameResult:
+    """Put the best mask of each object together, as on a clip of one frame."""
+    import torch
+
+    rows = [int(result.iou.argmax()) for result in results]
+    return FrameResult(
+        frame=0,
+        object_ids=tuple(placed.object_id for placed in prompts),
+        logits=torch.stack([result.logits[row] for result, row in zip(results, rows, strict=True)]),
+        iou=torch.stack([result.iou[row] for result, row in zip(results, rows, strict=True)]),
+        presence=torch.tensor([result.presence for result in results]),
+        size=size,
+        prompted=(True,) * len(results),
+    )
+
+
+def write_overlay(path: Path, rgb: NDArray[np.uint8], result: FrameResult) -> None:
+    """Write the picture with its masks painted on it. Raises SinkError."""
+    from PIL import Image
+
+    from sam2_video.sinks.base import write_whole
+    from sam2_video.sinks.overlay import paint
+
+    buffer = io.BytesIO()
+    Image.fromarray(paint(rgb, result)).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
+
+
+def _placed(text: str) -> str:
+    """Complete `X,Y` to `0:1:X,Y`: there is one frame, and object 1 unless another is named."""
+    return f"0:{text}" if "," not in text.split(":")[0] else f"0:1:{text}"

@@ -1,0 +1,66 @@
+"""The reference's outputs, and models that hold the weights they were made with."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import sam2_video
+from sam2_video.model.sam2 import SAM2
+from tests.paths import SHARED
+
+REFERENCE = SHARED / "reference"
+GOLDEN = REFERENCE / "golden"
+SIZES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    meta: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def golden_names(kind: str) -> list[str]:
+    """Names of the SAM 2 cases that lie beside the checkout; none without the reference material."""
+    return sorted(path.stem for path in GOLDEN.glob(f"{kind}_*.npz") if not path.stem.startswith("image_sam_"))
+
+
+def load_case(name: str) -> GoldenCase:
+    with np.load(GOLDEN / f"{name}.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files if key != "meta"}
+        return GoldenCase(json.loads(str(stored["meta"])), arrays)
+
+
+def golden_model(meta: dict[str, Any]) -> SAM2:
+    """The released architecture of a case, holding its stand-in weights."""
+    name = f"{meta['family']}_hiera_{SIZES[meta['size']]}"
+    model = sam2_video.build_model(name, overrides=[f"image_size={meta['image_size']}"])
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    weights = _recipe().seeded_state_dict(shapes, meta["seed"])
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    return model
+
+
+def disc(size: tuple[int, int], centre_x: float, centre_y: float, radius: float) -> NDArray[np.bool_]:
+    """(H, W) mask of a disc, as the reference material draws it."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    return np.asarray((x - centre_x) ** 2 + (y - centre_y) ** 2 < radius**2)
+
+
+@lru_cache(maxsize=1)
+def _recipe() -> ModuleType:
+    path: Path = REFERENCE / "seeded_weights.py"
+    spec = importlib.util.spec_from_file_location("seeded_weights", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
