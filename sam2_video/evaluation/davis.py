@@ -1,8 +1,8 @@
 """Reads data sets in DAVIS layout: JPEGImages/480p/SEQ/*.jpg and Annotations/480p/SEQ/*.png.
 
-    for sequence in read_davis(Path("davis2016_dev")):
-        first = sequence.labels(0)                # (H, W) uint8, pixel = object id
-        for object_id in sequence.object_ids(): ...
+for sequence in read_davis(Path("davis2016_dev")):
+    first = sequence.labels(0)                # (H, W) uint8, pixel = object id
+    for object_id in sequence.object_ids(): ...
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DavisSequence:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def labels(self, frame: int) -> NDArray[np.uint8]:
-        """Return (H, W) object ids; a map of 0 and 255 only is one object, id 1. Raises DataError where there is none."""
+        """Return (H, W) object ids; a map of 0 and 255 only is one object, id 1. DataError without one."""
         path = self.annotations[frame]
         if path is None:
             raise DataError(f"frame {frame} of {self.name} ({self.frames[frame].name}) has no annotation")
@@ -54,11 +54,13 @@ class DavisSequence:
         return tuple(int(k) for k in np.unique(self.labels(frame)) if 0 < k < 255)
 
 
-def read_davis(folder: Path | str, *, names: Collection[str] | None = None, quality: str = "480p") -> list[DavisSequence]:
+def read_davis(
+    folder: Path | str, *, names: Collection[str] | None = None, quality: str = "480p"
+) -> list[DavisSequence]:
     """List the sequences of a data set, by name; all of them, or those in `names`.
 
-    Raises DataError for missing folders, a sequence without frames, a name that is not there, and a sequence whose
-    first frame has no annotation.
+    Raises DataError for missing folders, a sequence without frames, a name that is not there, and a sequence
+    whose first frame has no annotation.
     """
     images, labels = Path(folder) / "JPEGImages" / quality, Path(folder) / "Annotations" / quality
     for part in (images, labels):
@@ -80,5 +82,7 @@ def _sequence(name: str, images: Path, labels: Path) -> DavisSequence:
         raise DataError(f"sequence {name} has no frames: {images} holds no .jpg or .png")
     there = {p.stem: p for p in labels.glob("*.png")} if labels.is_dir() else {}
     if frames[0].stem not in there:
-        raise DataError(f"sequence {name} has no annotation of its first frame: expected {labels / frames[0].stem}.png")
+        raise DataError(
+            f"sequence {name} has no annotation of its first frame: expected {labels / frames[0].stem}.png"
+        )
     return DavisSequence(name, frames, tuple(there.get(frame.stem) for frame in frames))

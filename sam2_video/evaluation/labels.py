@@ -1,6 +1,6 @@
 """Reading label maps: PNG files whose pixel value is an object id.
 
-    labels = read_label_png(Path("Annotations/480p/dog/00000.png"))  # (H, W) uint8
+labels = read_label_png(Path("Annotations/480p/dog/00000.png"))  # (H, W) uint8
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def read_label_png(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path} is not a PNG file; label maps must be greyscale or palette PNG")
     depth, colour = data[24], data[25]
     if colour not in (_GREY, _PALETTE) or depth > 8:
-        raise DataError(f"{path} is a true-colour or 16-bit PNG; label maps must be 8-bit greyscale or palette")
+        raise DataError(
+            f"{path} is a true-colour or 16-bit PNG; label maps must be 8-bit greyscale or palette"
+        )
     if colour == _PALETTE:
         data = _palette_as_grey(data)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -45,7 +47,7 @@ def read_label_png(path: Path) -> NDArray[np.uint8]:
 
 
 def _palette_as_grey(data: bytes) -> bytes:
-    """Relabel a palette PNG as greyscale: OpenCV would paint the palette in, and indices are what is wanted."""
+    """Relabel a palette PNG as greyscale: OpenCV would paint it in colour, and indices are wanted."""
     header = bytearray(data[12:29])  # chunk name and its 13 bytes
     header[13] = _GREY
     out = [_SIGNATURE, data[8:12], bytes(header), struct.pack(">I", zlib.crc32(header))]

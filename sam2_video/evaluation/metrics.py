@@ -1,8 +1,8 @@
 """Region similarity J and boundary accuracy F of video object segmentation, as DAVIS 2017 defines them.
 
-    score = score_sequence(predicted, truth)      # two sequences of (H, W) masks; first and last frame not scored
-    score.j, score.f, score.jandf                 # 0..1
-    average_score(scores)
+score = score_sequence(predicted, truth)      # two sequences of (H, W) masks; first and last frame not scored
+score.j, score.f, score.jandf                 # 0..1
+average_score(scores)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def region_similarity(predicted: Mask, truth: Mask) -> float:
 
 
 def boundary_accuracy(predicted: Mask, truth: Mask, bound: float = 0.008) -> float:
-    """Return the F-measure of the two outlines, which match within `bound` of the picture's diagonal, rounded up.
+    """Return the F-measure of the two outlines, matched within `bound` of the diagonal, rounded up.
 
     Two masks without an outline agree.
     """
@@ -53,7 +53,7 @@ def boundary_accuracy(predicted: Mask, truth: Mask, bound: float = 0.008) -> flo
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark pixels that differ from their right, lower or lower right neighbour; the frame's border is no edge."""
+    """Mark pixels unlike their right, lower or lower right neighbour; the frame's border is no edge."""
     out = np.zeros_like(mask)
     out[:, :-1] |= mask[:, :-1] != mask[:, 1:]
     out[:-1] |= mask[:-1] != mask[1:]
@@ -64,8 +64,8 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def score_sequence(predicted: Iterable[Mask], truth: Iterable[Mask], *, skip_ends: bool = True) -> Score:
     """Average J and F over the frames of one object.
 
-    The first frame is given and DAVIS leaves out the last as well; `skip_ends=False` scores all. Raises ValueError
-    when the lengths differ or no frame is left to score.
+    The first frame is given and DAVIS leaves out the last as well; `skip_ends=False` scores all. Raises
+    ValueError when the lengths differ or no frame is left to score.
     """
     pairs = list(zip(predicted, truth, strict=True))
     scored = pairs[1:-1] if skip_ends else pairs
@@ -85,7 +85,9 @@ def average_score(scores: Sequence[Score]) -> Score:
 
 def _pair(predicted: Mask, truth: Mask) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     if predicted.shape != truth.shape or predicted.ndim != 2:
-        raise ValueError(f"masks of {predicted.shape} and {truth.shape} cannot be compared: expected one (H, W)")
+        raise ValueError(
+            f"masks of {predicted.shape} and {truth.shape} cannot be compared: expected one (H, W)"
+        )
     return predicted.astype(bool), truth.astype(bool)
 
 

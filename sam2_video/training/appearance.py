@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +13,24 @@ from .motion import drift
 Frame = NDArray[np.uint8]
 
 
-def tone_curves(rng: np.random.Generator, frames: int, *, strength: float, pace: float = 0.15) -> NDArray[np.uint8]:
-    """(T, 256, 1, 3) look-up tables: gamma, contrast, brightness and colour cast per clip, and slowly per frame."""
-    base = rng.standard_normal(6) * strength
+def tone_curves(
+    rng: np.random.Generator, frames: int, *, strength: float, pace: float = 0.15
+) -> NDArray[np.uint8]:
+    """(T, 256, 1, 3) look-up tables: gamma, contrast, brightness, colour cast; drifting slowly."""
+    base = np.clip(rng.standard_normal(6), -1.8, 1.8) * strength
     way = base + drift(rng, frames, 6, 0.9) * strength * pace
     x = np.linspace(0, 1, 256)[None, :, None]
     gamma = np.exp(0.25 * way[:, 0])[:, None, None]
-    contrast = np.exp(0.2 * way[:, 1])[:, None, None]
+    contrast = np.exp(0.16 * way[:, 1])[:, None, None]
     gain = np.exp(0.08 * way[:, 3:6])[:, None, :]
-    y = (x**gamma - 0.5) * contrast * gain + 0.5 + 0.08 * way[:, 2][:, None, None]
+    y = (x**gamma - 0.5) * contrast * gain + 0.5 + 0.07 * way[:, 2][:, None, None]
     return np.asarray(np.clip(y * 255, 0, 255).astype(np.uint8)[:, :, None, :])
 
 
 def colour_matrix(rng: np.random.Generator, *, strength: float) -> NDArray[np.float32]:
     """(3, 3) change of saturation and a small turn of the hue; at times no colour at all."""
     grey = np.full((3, 3), 1 / 3) if rng.random() < 0.5 else np.tile([0.299, 0.587, 0.114], (3, 1))
-    saturation = 0.0 if rng.random() < 0.1 else float(np.exp(0.4 * strength * rng.standard_normal()))
+    saturation = 0.0 if rng.random() < 0.1 else float(np.exp(0.3 * strength * rng.standard_normal()))
     angle = 0.25 * strength * rng.standard_normal()
     axis = np.full(3, 1 / np.sqrt(3))
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
@@ -42,7 +45,7 @@ def line_kernel(dx: float, dy: float) -> NDArray[np.float32] | None:
     length = float(np.hypot(dx, dy))
     if length < 1.5:
         return None
-    reach = int(np.ceil(min(length, 15.0) / 2))
+    reach = int(np.ceil(min(length, 12.0) / 2))
     ux, uy = dx / length * reach, dy / length * reach
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
     tips = [(round(reach - ux), round(reach - uy)), (round(reach + ux), round(reach + uy))]
@@ -58,7 +61,7 @@ def _grain(side: int) -> NDArray[np.int16]:
 
 
 class Camera:
-    """The look of one clip: colours, sensor noise, softness and compression, drawn once and applied per frame."""
+    """The look of one clip: colours, sensor noise, softness and compression, drawn once, used per frame."""
 
     def __init__(self, rng: np.random.Generator, frames: int, *, strength: float) -> None:
         self._curves = tone_curves(rng, frames, strength=strength)
@@ -68,10 +71,11 @@ class Camera:
         self._blur = float(rng.uniform(0.4, 1.3)) if rng.random() < 0.25 else 0.0
         self._jpeg = int(rng.integers(20, 75)) if rng.random() < 0.15 else None
 
-    def expose(self, frame: Frame, t: int) -> Frame:
+    def expose(self, picture: Frame, t: int) -> Frame:
         """Return the (S, S, 3) frame as this camera records it at time t."""
         import cv2
 
+        frame: NDArray[Any] = picture
         if self._matrix is not None:
             frame = cv2.transform(frame, self._matrix)
         frame = cv2.LUT(frame, self._curves[t])
@@ -85,5 +89,5 @@ class Camera:
             frame = np.clip(frame, 0, 255).astype(np.uint8)
         if self._jpeg is not None:
             data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg])[1]
-            frame = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            frame = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return np.asarray(frame, dtype=np.uint8)

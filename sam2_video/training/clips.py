@@ -1,8 +1,10 @@
-"""Pseudo-clips from stills: short clips with a known mask of one moving object, made faster than they are trained on.
+"""Pseudo-clips from stills: short clips with a known mask of one moving object, made while training runs.
 
     maker = ClipMaker(find_stills([Path("stills")]), ClipConfig(seed=1))
-    clip = maker.make(17, frames=4, size=192)     # always the same clip for the same seed, index, frames and size
-    clip.frames, clip.masks, clip.void            # (T, S, S, 3) uint8 RGB, (T, S, S) uint8 of 0 and 1, (T, S, S) bool or None
+    clip = maker.make(17, frames=4, size=192)     # the same clip for the same seed, index, frames and size
+    clip.frames                                   # (T, S, S, 3) uint8 RGB
+    clip.masks                                    # (T, S, S) uint8 of 0 and 1
+    clip.void                                     # (T, S, S) bool, or None
 
 `maker.preload()` decodes all stills (about 1.5 GB for 5,000 pictures); do it before forking loader workers.
 `frames=1` makes augmented single pictures.
@@ -67,7 +69,9 @@ class TrainingClip:
 class ClipMaker:
     """Makes pseudo-clips; `make` is a pure function of the configuration, the stills and its arguments."""
 
-    def __init__(self, stills: Sequence[Still], config: ClipConfig | None = None, *, budget: int = 3 << 30) -> None:
+    def __init__(
+        self, stills: Sequence[Still], config: ClipConfig | None = None, *, budget: int = 3 << 30
+    ) -> None:
         self.config = config or ClipConfig()
         self.library = StillLibrary(stills, budget=budget)
         weights = _still_weights(stills, self.config.weights)
@@ -91,7 +95,9 @@ class ClipMaker:
             clip = self._shoot(rng, scene, frames, size)
             if clip is not None:
                 return clip
-        raise DataError(f"no usable object in {len(self.library)} stills after {_ATTEMPTS} attempts for clip {index}")
+        raise DataError(
+            f"no usable object in {len(self.library)} stills after {_ATTEMPTS} attempts for clip {index}"
+        )
 
     def _shoot(self, rng: np.random.Generator, scene: Scene, frames: int, size: int) -> TrainingClip | None:
         """Render the scene; None when the target is too small or too hidden on the first frame."""
@@ -118,5 +124,7 @@ def _still_weights(stills: Sequence[Still], weights: Mapping[str, float]) -> NDA
     counts = {name: names.count(name) for name in set(names)}
     chance = np.array([weights.get(name, 5.0) / counts[name] for name in names], dtype=np.float64)
     if not chance.size or chance.sum() <= 0:
-        raise DataError("no stills to make clips from: none were given, or all belong to data sets of weight 0")
+        raise DataError(
+            "no stills to make clips from: none were given, or all belong to data sets of weight 0"
+        )
     return np.asarray(chance / chance.sum())

@@ -1,7 +1,7 @@
 """Real clips in DAVIS layout as training data, with the same `make` as `ClipMaker`.
 
-    clips = DavisClips(Path("my_clips"), seed=1)
-    clip = clips.make(17, frames=4, size=192)
+clips = DavisClips(Path("my_clips"), seed=1)
+clip = clips.make(17, frames=4, size=192)
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ class DavisClips:
     """Draws windows of real clips; `make` is a pure function of the files, the seed and its arguments."""
 
     def __init__(
-        self, folder: Path | str, *, seed: int = 0, max_stride: int = 3, colour: float = 0.6, min_share: float = 0.001
+        self,
+        folder: Path | str,
+        *,
+        seed: int = 0,
+        max_stride: int = 3,
+        colour: float = 0.6,
+        min_share: float = 0.001,
     ) -> None:
         self._sequences = read_davis(folder)
         self._seed, self._max_stride, self._colour, self._min_share = seed, max_stride, colour, min_share

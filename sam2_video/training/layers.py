@@ -5,6 +5,8 @@ A layer's picture is (h, w, 4) uint8: RGB and an alpha whose threshold at 128 is
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,11 +16,11 @@ _MARGIN = 3
 
 
 def soft_alpha(mask: Mask, softness: int = 3) -> NDArray[np.uint8]:
-    """Return an alpha that fades on the inner side of the mask's edge, so that no background shows through."""
+    """Return an alpha that fades on the inner side of the mask's edge, so that no background shows."""
     import cv2
 
     blurred = cv2.GaussianBlur(mask.astype(np.uint8) * 255, (softness, softness), 0)
-    return np.asarray(cv2.addWeighted(blurred, 1.7, blurred, 0.0, -178.0 + 0.0), dtype=np.uint8)
+    return np.asarray(cv2.addWeighted(blurred, 1.7, blurred, 0.0, -178.0), dtype=np.uint8)
 
 
 def cut_out(image: NDArray[np.uint8], mask: Mask, *, softness: int = 3) -> Rgba:
@@ -37,7 +39,16 @@ def with_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> Rgba:
     """Join RGB and alpha into one picture."""
     import cv2
 
-    return np.asarray(cv2.merge([*cv2.split(rgb), alpha]), dtype=np.uint8)
+    joined = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+    joined[..., 3] = alpha
+    return np.asarray(joined, dtype=np.uint8)
+
+
+def mirror(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture with left and right swapped."""
+    import cv2
+
+    return np.asarray(cv2.flip(picture, 1), dtype=np.uint8)
 
 
 def shrink(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
@@ -50,25 +61,35 @@ def shrink(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def fill_hole(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
-    """Paint an object over with what surrounds it: averages at ever coarser scales, and some of the picture's grain."""
+    """Paint an object over with averages of its surroundings at ever coarser scales, and some grain."""
     import cv2
 
     height, width = mask.shape
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8))
     small = max(8, width // 8), max(8, height // 8)
-    weight = cv2.resize((~near).astype(np.float32), small, interpolation=cv2.INTER_AREA)
-    colour = cv2.resize(np.where(near[..., None], 0, image).astype(np.float32), small, interpolation=cv2.INTER_AREA)
-    total, sums = np.full(weight.shape, 1e-6, np.float32), colour * 1e-6
+    weight = cv2.resize(1.0 - near.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    seen = cv2.bitwise_and(image, image, mask=1 - near)
+    colour = cv2.resize(seen, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    total: NDArray[Any] = np.full(weight.shape, 1e-6, np.float32)
+    sums: NDArray[Any] = colour * np.float32(1e-6)
     for reach in (1.0, 3.0, 9.0, 27.0):
-        part = 10.0 ** (-4 * np.log10(reach))  # the nearest colours count most
-        total += part * cv2.GaussianBlur(weight, (0, 0), reach)
-        sums += part * cv2.GaussianBlur(colour, (0, 0), reach)
-    paint = cv2.resize(sums / total[..., None], (width, height), interpolation=cv2.INTER_CUBIC)
-    # A hole without grain would give the object's old place away: borrow the texture of the flipped picture.
-    flipped = image[:, ::-1].astype(np.float32)
-    grain = flipped - cv2.blur(flipped, (9, 9))
-    blend = cv2.blur(near.astype(np.float32), (7, 7))[..., None]
-    return np.asarray(np.clip(image * (1 - blend) + (paint + 0.7 * grain) * blend, 0, 255), dtype=np.uint8)
+        part = reach**-4  # the nearest colours count most
+        total = total + part * cv2.GaussianBlur(weight, (0, 0), reach)
+        sums = sums + part * cv2.GaussianBlur(colour, (0, 0), reach)
+    x0, y0, wide, high = cv2.boundingRect(near)
+    x1, y1 = min(width, x0 + wide + 4), min(height, y0 + high + 4)
+    x0, y0 = max(0, x0 - 4), max(0, y0 - 4)
+    part_of = slice(y0, y1), slice(x0, x1)
+    paint = cv2.resize(sums / total[..., None], (width, height), interpolation=cv2.INTER_LINEAR)[part_of]
+    # A hole without grain would give the object's old place away: borrow the texture of the mirrored picture.
+    other = mirror(image)[part_of].astype(np.float32)
+    paint += 0.7 * (other - cv2.blur(other, (9, 9)))
+    blend = cv2.blur(near.astype(np.float32), (7, 7))[part_of]
+    out = image.copy()
+    out[part_of] = cv2.blendLinear(
+        image[part_of].astype(np.float32), np.clip(paint, 0, 255), 1 - blend, blend
+    )
+    return np.asarray(out)
 
 
 def occluder(rng: np.random.Generator, texture: NDArray[np.uint8], size: int) -> Rgba:
@@ -82,11 +103,12 @@ def occluder(rng: np.random.Generator, texture: NDArray[np.uint8], size: int) ->
         height, width = (int(size * s) for s in rng.uniform(0.15, 0.5, 2))
     height, width = max(height, 8), max(width, 8)
     if rng.random() < 0.25:
-        rgb = np.empty((height, width, 3), np.uint8)
+        rgb: NDArray[Any] = np.empty((height, width, 3), np.uint8)
         rgb[:] = rng.integers(0, 256, 3)
     else:
         y0, x0 = rng.integers(0, texture.shape[0] // 2), rng.integers(0, texture.shape[1] // 2)
-        rgb = cv2.resize(texture[y0 : y0 + height, x0 : x0 + width], (width, height), interpolation=cv2.INTER_LINEAR)
+        patch = texture[y0 : y0 + height, x0 : x0 + width]
+        rgb = np.asarray(cv2.resize(patch, (width, height), interpolation=cv2.INTER_LINEAR))
     mask = np.zeros((height, width), np.uint8)
     if kind == 2:
         cv2.fillPoly(mask, [_blob(rng, height, width)], 1)
@@ -101,5 +123,8 @@ def _blob(rng: np.random.Generator, height: int, width: int) -> NDArray[np.int32
     for wave in range(2, 6):
         radius += rng.uniform(-0.25, 0.25) / (wave - 1) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
     radius /= radius.max()
-    x, y = (0.5 + 0.5 * radius * np.cos(angle)) * (width - 1), (0.5 + 0.5 * radius * np.sin(angle)) * (height - 1)
+    x, y = (
+        (0.5 + 0.5 * radius * np.cos(angle)) * (width - 1),
+        (0.5 + 0.5 * radius * np.sin(angle)) * (height - 1),
+    )
     return np.stack([x, y], axis=1).astype(np.int32)

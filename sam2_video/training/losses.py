@@ -1,13 +1,13 @@
 """What training minimises: focal 20, Dice 1, predicted IoU 1, presence 1, as in the SAM 2 paper (appendix D).
 
     target, void = shrink_target(masks, side // 4, void)          # (B, S, S) -> (B, S/4, S/4)
-    parts = mask_losses(candidates.logits[:, 1:], candidates.iou[:, 1:], candidates.presence, target, void=void)
+    parts = mask_losses(logits, iou, presence, target, void=void)  # of the candidates that may be chosen
     parts.total.backward()
-    average([parts, ...])                                          # over frames and correction steps
+    average([parts, ...])                                         # over frames and correction steps
 
-Targets are the share of each coarse pixel that the object covers, not 0 or 1: the logits are upsampled before they
-are thresholded, so their slope across the edge says where within a pixel the edge runs. Only the IoU that the network
-must predict is counted on thresholded masks.
+Targets are the share of each coarse pixel that the object covers, not 0 or 1: the logits are upsampled before
+they are thresholded, so their slope across the edge says where within a pixel the edge runs. Only the IoU
+that the network must predict is counted on thresholded masks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ALPHA, GAMMA = 0.25, 2.0  # focal loss: weight of object pixels, and how much well-known pixels are played down
+ALPHA, GAMMA = (
+    0.25,
+    2.0,
+)  # focal loss: weight of object pixels, and how much well-known pixels are played down
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ def shrink_target(masks: Tensor, side: int, void: Tensor | None = None) -> tuple
     """
     factor, rest = divmod(masks.shape[-1], side)
     if rest or factor < 1:
-        raise ValueError(f"masks of {masks.shape[-1]} pixels cannot be averaged to {side}: not a whole factor")
+        raise ValueError(
+            f"masks of {masks.shape[-1]} pixels cannot be averaged to {side}: not a whole factor"
+        )
     target = F.avg_pool2d(masks[:, None].float(), factor)[:, 0]
     if void is None:
         return target, None
@@ -79,9 +84,9 @@ def mask_losses(
 ) -> Losses:
     """Compare candidates with the truth.
 
-    logits (B, K, h, w), iou (B, K), presence (B,) logit, target (B, h, w) in 0..1, void (B, h, w) bool. Of several
-    candidates only the one with the lowest mask loss is taught its mask; all are taught their IoU. Frames without
-    the object teach presence only; pixels that are void teach nothing.
+    logits (B, K, h, w), iou (B, K), presence (B,) logit, target (B, h, w) in 0..1, void (B, h, w) bool. Of
+    several candidates only the one with the lowest mask loss is taught its mask; all are taught their IoU.
+    Frames without the object teach presence only; pixels that are void teach nothing.
     """
     weights = weights or LossWeights()
     logits, iou, target = logits.float(), iou.float(), target.float()
@@ -99,7 +104,8 @@ def mask_losses(
         F.binary_cross_entropy_with_logits(presence.float(), is_there),
     )
     total = sum(
-        (w * part for w, part in zip(_factors(weights), parts, strict=True)), torch.zeros((), device=logits.device)
+        (w * part for w, part in zip(_factors(weights), parts, strict=True)),
+        torch.zeros((), device=logits.device),
     )
     return Losses(total, *parts)
 

@@ -1,19 +1,20 @@
 """Motion of layers: where each part of a pseudo-clip is on each frame, and how it bends.
 
 A `Path` moves a layer rigidly; a `Wobble` bends it; `control_points` turns both into a coarse grid of source
-coordinates per frame, and `spread` makes a dense map for `cv2.remap` of it. All randomness comes from the generator
-given.
+coordinates per frame, and `spread` makes a dense map for `cv2.remap` of it. All randomness comes from the
+generator given.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 SEGMENTS = 5  # of the spline grid along each side of a layer
 
 
@@ -32,7 +33,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Wobble:
-    """Smooth bending: K plane waves and J joints that turn a soft neighbourhood, in units of half the layer's size."""
+    """Smooth bending: K plane waves and J joints that turn a neighbourhood; units are half layer sizes."""
 
     frequency: Floats  # (K, 2)
     amplitude: Floats  # (K, 2)
@@ -72,7 +73,7 @@ class Wobble:
 
 
 def drift(rng: np.random.Generator, frames: int, channels: int, keep: float) -> Floats:
-    """(T, channels) smooth noise of unit variance; `keep` is the correlation between one frame and the next."""
+    """(T, channels) smooth noise of unit variance; `keep` is the correlation of one frame and the next."""
     noise = rng.standard_normal((frames, channels))
     out = np.empty_like(noise)
     out[0] = noise[0]
@@ -87,7 +88,7 @@ def draw_path(rng: np.random.Generator, frames: int, *, speed: float, jumps: flo
 
     `jumps` is the chance per frame of a leap of up to 15 % of the frame.
     """
-    pace = np.clip(speed * np.exp(0.7 * rng.standard_normal()), 0.0, 0.09)
+    pace = np.clip(speed * np.exp(0.9 * rng.standard_normal()), 0.0, 0.09)
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(0.35 * rng.standard_normal(frames))
     if rng.random() < 0.12:  # to and fro, as something that jumps or swings
         heading = heading + np.pi * (np.arange(frames) // rng.integers(1, 4) % 2)
@@ -150,7 +151,7 @@ def draw_wobble(rng: np.random.Generator, frames: int, *, strength: float) -> Wo
 
 
 def drag(rng: np.random.Generator, frames: int, *, at: Floats, reach: float, strength: float) -> Wobble:
-    """Move one soft neighbourhood about, its surroundings stretching along: an object's motion in a whole picture."""
+    """Move one soft neighbourhood about, stretching its surroundings: an object moving in a whole picture."""
     live = strength * float(rng.uniform(0.0, 0.35))
     swing = drift(rng, frames, 3, 0.8)
     return Wobble(
@@ -166,7 +167,7 @@ def drag(rng: np.random.Generator, frames: int, *, at: Floats, reach: float, str
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a source of `size` pixels (w, h) appears on each of T frames: the affine map from source to frame."""
+    """Where a source of `size` pixels (w, h) is on each of T frames: the affine map from source to frame."""
 
     matrix: Floats  # (T, 2, 2)
     shift: Floats  # (T, 2) pixels
@@ -182,13 +183,22 @@ class Placement:
         half = np.array([w / 2, h / 2], np.float32)
         corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32) * (1 + slack) * half + half
         spots = self.forward(corners)
-        return np.concatenate([np.floor(spots.min(axis=1)), np.ceil(spots.max(axis=1)) + 1], axis=1).astype(np.int64)
+        return np.concatenate([np.floor(spots.min(axis=1)), np.ceil(spots.max(axis=1)) + 1], axis=1).astype(
+            np.int64
+        )
 
 
 def place(
-    path: Path, *, centre: Floats, anchor: tuple[float, float], scale: float, aspect: float, size: tuple[int, int], side: int
+    path: Path,
+    *,
+    centre: Floats,
+    anchor: tuple[float, float],
+    scale: float,
+    aspect: float,
+    size: tuple[int, int],
+    side: int,
 ) -> Placement:
-    """Pin source pixel `centre` to `anchor` (parts of the frame), moved along `path`; then squash x by `aspect`.
+    """Pin source pixel `centre` to `anchor` (parts of the frame), move it along `path`, squash x by `aspect`.
 
     `scale` is frame pixels per source pixel. The squash comes last, because it belongs to the camera.
     """
@@ -221,11 +231,13 @@ def control_points(placement: Placement, boxes: NDArray[np.int64], wobble: Wobbl
 
 @lru_cache(maxsize=2048)
 def _basis(length: int) -> Floats:
-    """(length, SEGMENTS + 3) uniform cubic B-spline weights of each pixel; they reproduce straight lines exactly."""
+    """(length, SEGMENTS + 3) uniform cubic B-spline weights of each pixel; straight lines stay straight."""
     at = np.arange(length) / length * SEGMENTS
     cell = np.minimum(at.astype(int), SEGMENTS - 1)
     t = at - cell
-    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    weights = (
+        np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    )
     out = np.zeros((length, SEGMENTS + 3), np.float32)
     for k in range(4):
         out[np.arange(length), cell + k] = weights[:, k]

@@ -1,10 +1,10 @@
 """Simulated users: the prompts that training and evaluation give in a person's place.
 
     rng = np.random.default_rng([seed, step])
-    prompt = first_prompt(rng, masks)                       # masks (B, S, S) of 0 and 1 -> PromptTensors, one kind a batch
-    click = correction_click(rng, logits, masks, void=void) # logits (B, h, w) of any resolution -> Clicks
+    prompt = first_prompt(rng, masks)                   # masks (B, S, S) of 0 and 1; one kind for the batch
+    click = correction_click(rng, logits, masks)        # logits (B, h, w) of any resolution -> Clicks
     prompt = corrected(prompt, click, previous=logits[:, None])
-    centre_of_error(predicted, truth)                       # (x, y, label) where an evaluator clicks; None if all is right
+    centre_of_error(predicted, truth)                   # (x, y, label) or None where nothing is wrong
 
 Points are pixels of the S x S model frame, x then y, a pixel's index standing for the pixel.
 Everything is a pure function of the generator's state.
@@ -63,7 +63,7 @@ def mask_prompt(masks: Tensor) -> PromptTensors:
 
 
 def box_prompt(masks: Tensor, rng: np.random.Generator | None = None, *, noise: float = 0.1) -> PromptTensors:
-    """Box the masks; with a generator, each side is off by about `noise` of the box, at most a twentieth of the frame."""
+    """Box the masks; with a generator each side is off by some `noise` of the box, at most S / 20."""
     side = masks.shape[-1]
     corners = np.zeros((len(masks), 2, 2), np.float32)
     for row, mask in zip(corners, _bools(masks), strict=True):
@@ -78,7 +78,9 @@ def box_prompt(masks: Tensor, rng: np.random.Generator | None = None, *, noise: 
     return PromptTensors(torch.from_numpy(corners).to(masks.device), labels.clone())
 
 
-def click_prompt(masks: Tensor, rng: np.random.Generator | None = None, *, centre: float = 0.0) -> PromptTensors:
+def click_prompt(
+    masks: Tensor, rng: np.random.Generator | None = None, *, centre: float = 0.0
+) -> PromptTensors:
     """Click once on each mask: in its middle without a generator, else anywhere but for a share of `centre`.
 
     An empty mask gets a click off the object, anywhere.
@@ -93,8 +95,9 @@ def correction_click(
 ) -> Clicks:
     """Click where the prediction is wrong: label 1 on what it misses, 0 on what it has too much.
 
-    predicted (B, h, w) logits or bool, masks and void (B, S, S). With a generator anywhere in the error, without one
-    in the middle of its thickest part. Where nothing is wrong, the click confirms the object (or its absence).
+    predicted (B, h, w) logits or bool, masks and void (B, S, S). With a generator anywhere in the error,
+    without one in the middle of its thickest part. Where nothing is wrong, the click confirms the object (or
+    its absence).
     """
     side = masks.shape[-1]
     if predicted.dtype != torch.bool:
@@ -128,7 +131,7 @@ def corrected(prompt: PromptTensors, click: Clicks, *, previous: Tensor | None) 
 
 
 def centre_of_error(predicted: Bools, truth: Bools) -> tuple[int, int, int] | None:
-    """Return (x, y, label) in the middle of the thickest wrong part of a (H, W) mask; None where nothing is wrong."""
+    """Return (x, y, label) in the middle of the thickest wrong part of a (H, W) mask; None without error."""
     wrong = predicted.astype(bool) != truth.astype(bool)
     return _thickest(wrong, truth.astype(bool)) if wrong.any() else None
 
@@ -158,7 +161,7 @@ def _anywhere(region: Bools, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _deepest(region: Bools) -> tuple[int, int, float]:
-    """Return the pixel farthest from the region's edge, the frame's border being an edge, and that distance."""
+    """Return the pixel farthest from the region's edge (the frame's border is one) and that distance."""
     import cv2
 
     padded = np.pad(region.astype(np.uint8), 1)

@@ -36,7 +36,9 @@ class Layer:
             self.boxes = np.tile(np.array([0, 0, side, side]), (frames, 1))
         else:
             self.boxes = np.clip(placement.reach(0.3 if wobble is not None else 0.02), 0, side)
-        centre = placement.forward(np.array([[placement.size[0] / 2, placement.size[1] / 2]], np.float32))[:, 0]
+        centre = placement.forward(np.array([[placement.size[0] / 2, placement.size[1] / 2]], np.float32))[
+            :, 0
+        ]
         self.velocity = np.gradient(centre, axis=0) if frames > 1 else np.zeros((1, 2), np.float32)
         self.points = control_points(placement, self.boxes, wobble)
 
@@ -112,10 +114,12 @@ def _draw_backdrop(back: Layer, t: int, side: int) -> tuple[NDArray[np.uint8], N
         height, width = back.picture.shape[:2]
         low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
         if low.min() < 0 or high[0] > width - 1 or high[1] > height - 1:
-            # Beyond its border the picture is mirrored: a second copy of the object there is neither it nor not it.
+            # The picture is mirrored beyond its border: a second copy of the object there is void.
             outside = (map_x < 0) | (map_y < 0) | (map_x > width - 1) | (map_y > height - 1)
             void = outside & (canvas[..., 3] > 127)
         if back.void is not None:
-            unknown = cv2.remap(back.void, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101) > 127
+            unknown = (
+                cv2.remap(back.void, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101) > 127
+            )
             void = unknown if void is None else void | unknown
     return np.asarray(canvas), void

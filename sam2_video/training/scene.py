@@ -69,8 +69,10 @@ class SceneMaker:
         at = int(np.searchsorted(self._edges, rng.random(), side="right"))
         return self._library.load(min(at, len(self._library) - 1))
 
-    def _distractor(self, rng: np.random.Generator, picture: Picture, instance: Instance) -> NDArray[np.uint8] | None:
-        """Cut out something that could be mistaken for the target: often a look-alike, else any other object."""
+    def _distractor(
+        self, rng: np.random.Generator, picture: Picture, instance: Instance
+    ) -> NDArray[np.uint8] | None:
+        """Cut out something to be mistaken for the target: often a look-alike, else any other object."""
         if rng.random() < 0.4:
             kin = [i for i in picture.instances if i.share >= _CUT_SHARE and i is not instance]
             chosen = kin[rng.integers(len(kin))] if kin and rng.random() < 0.7 else instance
@@ -81,7 +83,7 @@ class SceneMaker:
                 return None
             chosen = usable[rng.integers(len(usable))]
         cut = layers.cut_out(picture.image, picture.labels == chosen.label)
-        return np.ascontiguousarray(cut[:, ::-1])
+        return layers.mirror(cut)
 
 
 def _pick_instance(rng: np.random.Generator, picture: Picture) -> Instance:
@@ -91,7 +93,7 @@ def _pick_instance(rng: np.random.Generator, picture: Picture) -> Instance:
 
 
 def _with_neighbour(rng: np.random.Generator, picture: Picture, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Join the object with one that touches it: a rider and the horse are one object to whoever clicks on them."""
+    """Join the object with one that touches it: a rider and the horse are one to whoever clicks on them."""
     import cv2
 
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0

@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from . import layers
 from .appearance import tone_curves
-from .motion import Floats, Path, Placement, Wobble, drag, draw_path, draw_wobble, excursion, place, still_path, through
+from .motion import (
+    Floats,
+    Path,
+    Placement,
+    Wobble,
+    drag,
+    draw_path,
+    draw_wobble,
+    excursion,
+    place,
+    still_path,
+    through,
+)
 from .render import Layer
 
 if TYPE_CHECKING:
@@ -28,21 +40,23 @@ class Stage:
         # Three ways of filming: the camera follows the object, stands still, or both move.
         way = rng.random()
         self._follows = way < 0.35
-        camera, self._speed = (0.025, 0.008) if way < 0.35 else (0.001, 0.025) if way < 0.65 else (0.01, 0.018)
+        camera, self._speed = (
+            (0.018, 0.005) if way < 0.35 else (0.001, 0.017) if way < 0.65 else (0.007, 0.012)
+        )
         path = draw_path(rng, frames, speed=camera * config.motion, jumps=0.02)
         self._camera = self._lens(path)
         self._tripod = self._lens(still_path(frames))
-        self._smear = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.35 else 0.0
+        self._smear = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.3 else 0.0
         self._focus: Point = (0.5, 0.5)  # where the target is, for distractors and occluders to come near it
         self._size = 0.1  # the target's part of the frame
-        self._tones = tone_curves(rng, 1, strength=0.7 * config.colour)[0]
+        self._tones = tone_curves(rng, 1, strength=0.6 * config.colour)[0]
 
     def backdrop(self, image: NDArray[np.uint8]) -> Layer:
         """Put a picture behind everything."""
         if self.rng.random() < 0.5:
-            image = image[:, ::-1]
+            image = layers.mirror(image)
         scale = self._cover(image) * float(self.rng.uniform(1.0, 1.6))
-        image, scale = self._fit(np.ascontiguousarray(image), scale)
+        image, scale = self._fit(image, scale)
         height, width = image.shape[:2]
         middle = np.array([width / 2, height / 2], np.float32)
         centre = self._clamp(middle + self.rng.uniform(-0.5, 0.5, 2) * middle, (width, height), scale)
@@ -54,9 +68,11 @@ class Stage:
         self, image: NDArray[np.uint8], mask: NDArray[np.bool_], void: NDArray[np.uint8] | None
     ) -> Layer:
         """Move a whole picture, its object dragged about in it: no cut edges, and no background uncovered."""
+        import cv2
+
         picture = layers.with_alpha(image, mask.astype(np.uint8) * 255)
         if self.rng.random() < 0.5:
-            picture, void = np.ascontiguousarray(picture[:, ::-1]), None if void is None else void[:, ::-1].copy()
+            picture, void = layers.mirror(picture), None if void is None else layers.mirror(void)
         share = float((picture[..., 3] > 0).mean())
         cover = self._cover(picture)
         # Zoom in on small objects, and not so far that a large one fills the frame.
@@ -64,9 +80,11 @@ class Stage:
         picture, scale = self._fit(picture, cover * zoom)
         height, width = picture.shape[:2]
         if void is not None and void.shape != (height, width):
-            void = layers.shrink(void, height / void.shape[0])[:height, :width]
+            void = np.asarray(cv2.resize(void, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
         middle, half = _centre(picture[..., 3])
-        centre = self._clamp(middle + self.rng.uniform(-0.25, 0.25, 2) * self.side / scale, (width, height), scale)
+        centre = self._clamp(
+            middle + self.rng.uniform(-0.25, 0.25, 2) * self.side / scale, (width, height), scale
+        )
         self._focus = self._seen(0.5 + (middle - centre) * scale / self.side)
         self._size = share * (scale / cover) ** 2
         wobble = self._bend(0.02)
@@ -80,7 +98,7 @@ class Stage:
         area = float((cut[..., 3] > 127).sum())
         wanted = float(np.exp(self.rng.uniform(np.log(0.008), np.log(0.35))))
         scale = min(np.sqrt(wanted * self.side**2 / area), 2.5)
-        # No part of the frame's width or height is exceeded by far: the object should be seen, not looked into.
+        # The frame is not exceeded by far: the object should be seen, not looked into.
         scale = min(scale, 1.15 * self.side / max(cut.shape[1] * self._root, cut.shape[0] / self._root))
         self._size = area * scale**2 / self.side**2
         path = draw_path(self.rng, self.frames, speed=self._speed)
@@ -97,7 +115,7 @@ class Stage:
         wanted = float(np.clip(self._size * np.exp(self.rng.normal(0, 0.7)), 0.004, 0.2))
         scale = min(np.sqrt(wanted * self.side**2 / area), 2.5)
         near = np.array(self._focus) + self.rng.normal(0, 0.3, 2)
-        path = draw_path(self.rng, self.frames, speed=0.02 * self.config.motion)
+        path = draw_path(self.rng, self.frames, speed=0.014 * self.config.motion)
         return self._front(cut, path, (float(near[0]), float(near[1])), float(scale), strength=0.06)
 
     def occluder(self, cut: NDArray[np.uint8]) -> Layer:
@@ -116,7 +134,9 @@ class Stage:
     def _lens(self, path: Path) -> Placement:
         middle = np.array([self.side / 2, self.side / 2], np.float32)
         size = (self.side, self.side)
-        return place(path, centre=middle, anchor=(0.5, 0.5), scale=1.0, aspect=self.aspect, size=size, side=self.side)
+        return place(
+            path, centre=middle, anchor=(0.5, 0.5), scale=1.0, aspect=self.aspect, size=size, side=self.side
+        )
 
     def _cover(self, picture: NDArray[np.uint8]) -> float:
         """Smallest scale at which a picture fills the frame."""
@@ -127,7 +147,9 @@ class Stage:
         """Move the point shown in mid-frame so that the picture fills the frame."""
         need = np.array([self.side / self._root, self.side * self._root]) / scale / 2
         limit = np.array(size, np.float32)
-        return np.asarray(np.clip(centre, np.minimum(need, limit / 2), np.maximum(limit - need, limit / 2)), np.float32)
+        return np.asarray(
+            np.clip(centre, np.minimum(need, limit / 2), np.maximum(limit - need, limit / 2)), np.float32
+        )
 
     def _seen(self, world: Floats) -> Point:
         """Position before the camera's squash -> position in the frame."""
@@ -149,7 +171,7 @@ class Stage:
         return draw_wobble(self.rng, self.frames, strength=amount)
 
     def _pinned(self, path: Path, at: Point) -> Path:
-        """Shift a path so that a frame in its middle is at the anchor and its first stays well inside the frame."""
+        """Shift a path so that one of its frames is at the anchor and the first one well inside the frame."""
         offset = path.offset - path.offset[int(self.rng.integers(self.frames))]
         first = np.array(at) + offset[0]
         return replace(path, offset=(offset + np.clip(first, 0.12, 0.88) - first).astype(np.float32))
@@ -166,7 +188,9 @@ class Stage:
     ) -> Layer:
         size = (picture.shape[1], picture.shape[0])
         still = still_path(self.frames)
-        spot = place(still, centre=centre, anchor=(0.5, 0.5), scale=scale, aspect=1.0, size=size, side=self.side)
+        spot = place(
+            still, centre=centre, anchor=(0.5, 0.5), scale=scale, aspect=1.0, size=size, side=self.side
+        )
         return Layer(
             picture,
             through(spot, self._camera),
@@ -191,11 +215,13 @@ class Stage:
         import cv2
 
         if self.rng.random() < 0.5:
-            cut = np.ascontiguousarray(cut[:, ::-1])
+            cut = layers.mirror(cut)
         path = replace(path, angle=path.angle + np.float32(self.rng.normal(0, 0.12)))
         cut, scale = self._fit(cut, scale)
         tones = self._tones if is_target else tone_curves(self.rng, 1, strength=0.5 * self.config.colour)[0]
-        cut = layers.with_alpha(cv2.LUT(np.ascontiguousarray(cut[..., :3]), tones), cut[..., 3])
+        cut = layers.with_alpha(
+            np.asarray(cv2.LUT(cv2.cvtColor(cut, cv2.COLOR_RGBA2RGB), tones)), cut[..., 3]
+        )
         size = (cut.shape[1], cut.shape[0])
         middle = np.array(size, np.float32) / 2
         anchor = self._world(seen)

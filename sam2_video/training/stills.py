@@ -1,8 +1,8 @@
 """Pictures with instance masks, found in folders and kept decoded in memory.
 
-    stills = find_stills([Path("stills")])        # folders of images/X.jpg + masks/X.png, or folders of such folders
-    library = StillLibrary(stills)
-    picture = library.load(0)                     # decoded once, then from memory
+stills = find_stills([Path("stills")])        # of images/X.jpg + masks/X.png, or of such folders
+library = StillLibrary(stills)
+picture = library.load(0)                     # decoded once, then from memory
 """
 
 from __future__ import annotations
@@ -56,15 +56,19 @@ class Picture:
 def find_stills(folders: Iterable[Path | str]) -> list[Still]:
     """Pair images/X.* with masks/X.png in each folder, or in its sub-folders where it holds none itself.
 
-    Sorted by path, so that an index means the same picture in every run. Raises DataError for a folder without
-    pairs and for an image without a mask.
+    Sorted by path, so that an index means the same picture in every run. Raises DataError for a folder
+    without pairs and for an image without a mask.
     """
     found: list[Still] = []
     for folder in map(Path, folders):
-        roots = [folder] if (folder / "images").is_dir() else sorted(p.parent for p in folder.glob("*/images"))
+        roots = (
+            [folder] if (folder / "images").is_dir() else sorted(p.parent for p in folder.glob("*/images"))
+        )
         pairs = [still for root in roots for still in _pairs(root)]
         if not pairs:
-            raise DataError(f"no pictures in {folder}: expected images/X.jpg with masks/X.png, there or one level down")
+            raise DataError(
+                f"no pictures in {folder}: expected images/X.jpg with masks/X.png, there or one level down"
+            )
         found += pairs
     return found
 
