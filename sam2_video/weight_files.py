@@ -15,6 +15,8 @@ import contextlib
 import json
 import os
 import pickle
+import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,18 +214,22 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, dict(opened.metadata() or {})
+            # Copies: what safetensors gives is a view of the file, and changes when the file is written over.
+            state = {name: opened.get_tensor(name).clone() for name in opened.keys()}
+            return state, dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is a damaged or incomplete safetensors file: {error}") from error
 
 
 def _read_torch(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with file.open("rb") as opened, warnings.catch_warnings():  # opened: torch goes by the name otherwise
+            warnings.simplefilter("ignore")  # about unusual pickle protocols: what cannot be read raises
+            return torch.load(opened, map_location="cpu", weights_only=True)
     except (
         Exception
     ) as error:  # torch raises all kinds: UnpicklingError, RuntimeError, EOFError, KeyError, ...
-        if isinstance(error, pickle.UnpicklingError) and "unsupported" in str(error).lower():
+        if isinstance(error, pickle.UnpicklingError) and re.search("GLOBAL|unrecognized", str(error)):
             raise CheckpointError(
                 f"{file} holds more than tensors and plain values, and opening that could run code: "
                 "refused. If you "
