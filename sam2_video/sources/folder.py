@@ -22,15 +22,18 @@ class FrameFolder(Source):
         path = Path(path)
         self.name = path.name
         self._files = [path] if path.is_file() else _pictures(path)
+        self._latest: tuple[int, Rgb] | None = None  # what was just segmented is asked for again to be shown
         self.count: int = len(self._files)
         self.size: tuple[int, int] = read_picture(self._files[0]).shape[:2]
 
     def read(self, frame: int) -> Rgb:
         """Return one frame. Raises SourceError for an unreadable picture and for one of another size."""
         self._check(frame)
-        rgb = read_picture(self._files[frame])
-        check_size(rgb, self.size, str(self._files[frame]), str(self._files[0].name))
-        return rgb
+        if self._latest is None or self._latest[0] != frame:
+            rgb = read_picture(self._files[frame])
+            check_size(rgb, self.size, str(self._files[frame]), str(self._files[0].name))
+            self._latest = frame, rgb
+        return self._latest[1]
 
     def frame_name(self, frame: int) -> str:
         """Return the picture's file name without its suffix."""
