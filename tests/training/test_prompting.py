@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_video.training.prompting import (
+    Clicks,
+    PromptMix,
+    box_prompt,
+    centre_of_error,
+    click_prompt,
+    corrected,
+    correction_click,
+    first_prompt,
+    mask_prompt,
+)
+
+
+def square(side: int = 32, x: slice = slice(8, 19), y: slice = slice(4, 15)) -> torch.Tensor:
+    mask = torch.zeros(side, side, dtype=torch.uint8)
+    mask[y, x] = 1
+    return mask
+
+
+MASKS = torch.stack([square(), square(x=slice(20, 31), y=slice(10, 21))])
+
+
+def test_a_mask_prompt_is_the_mask() -> None:
+    prompt = mask_prompt(MASKS)
+    assert prompt.mask is not None and prompt.mask.shape == (2, 1, 32, 32)
+    assert torch.equal(prompt.mask[:, 0], MASKS.float())
+    assert prompt.points.shape == (2, 0, 2) and prompt.labels.shape == (2, 0)
+
+
+def test_a_box_without_noise_is_tight() -> None:
+    prompt = box_prompt(MASKS)
+    assert prompt.points.tolist() == [[[8, 4], [18, 14]], [[20, 10], [30, 20]]]
+    assert prompt.labels.tolist() == [[2, 3], [2, 3]]
+
+
+def test_a_noisy_box_stays_ordered_in_the_frame_and_near() -> None:
+    rng = np.random.default_rng(0)
+    offsets = []
+    for _ in range(100):
+        points = box_prompt(MASKS, rng, noise=0.5).points
+        assert (points >= 0).all() and (points <= 31).all()
+        assert (points[:, 0] <= points[:, 1]).all()
+        offsets.append((points - box_prompt(MASKS).points).abs().max())
+    assert 0 < max(offsets) <= 32 / 20 + 1e-5
+
+
+def test_a_click_lies_on_its_object() -> None:
+    rng = np.random.default_rng(1)
+    seen = set()
+    for _ in range(50):
+        prompt = click_prompt(MASKS, rng)
+        assert prompt.labels.tolist() == [[1], [1]]
+        for mask, (x, y) in zip(MASKS, prompt.points[:, 0].long().tolist(), strict=True):
+            assert mask[y, x] == 1
+            seen.add((x, y))
+    assert len(seen) > 50  # anywhere on it
+    assert click_prompt(MASKS).points.tolist() == [[[13, 9]], [[25, 15]]]  # its middle
+
+
+def test_an_absent_object_gets_a_click_off_it() -> None:
+    assert click_prompt(torch.zeros(1, 32, 32), np.random.default_rng(0)).labels.tolist() == [[0]]
+
+
+def test_kinds_come_as_often_as_asked() -> None:
+    rng = np.random.default_rng(3)
+    kinds = [(p.mask is not None, p.labels.shape[1]) for p in (first_prompt(rng, MASKS) for _ in range(400))]
+    assert kinds.count((True, 0)) / 400 == pytest.approx(0.5, abs=0.08)
+    assert kinds.count((False, 2)) / 400 == pytest.approx(0.25, abs=0.08)
+    assert kinds.count((False, 1)) / 400 == pytest.approx(0.25, abs=0.08)
+    boxes = PromptMix(mask=0, box=1, click=0)
+    assert all(first_prompt(rng, MASKS, boxes).labels.shape == (2, 2) for _ in range(5))
+
+
+def test_prompts_repeat_with_the_generator() -> None:
+    a, b = (
+        [first_prompt(rng, MASKS).points.tolist() for _ in range(10)]
+        for rng in (np.random.default_rng(8), np.random.default_rng(8))
+    )
+    assert a == b
+
+
+def test_corrections_fall_into_the_error() -> None:
+    rng = np.random.default_rng(2)
+    predicted = torch.stack([square(x=slice(8, 12)), square(x=slice(18, 32), y=slice(10, 21))])
+    logits = (
+        predicted.float() * 2 - 1
+    )  # misses the right part of the first, has two columns too many on the second
+    for _ in range(30):
+        clicks = correction_click(rng, logits, MASKS)
+        assert clicks.labels.tolist() == [[1], [0]]
+        (x0, y0), (x1, y1) = clicks.points[:, 0].tolist()
+        assert 12 <= x0 <= 18 and 4 <= y0 <= 14
+        assert x1 in (18, 19, 31) and 10 <= y1 <= 20
+
+
+def test_coarse_logits_are_brought_to_the_masks_size() -> None:
+    logits = torch.full((2, 8, 8), -3.0)
+    clicks = correction_click(np.random.default_rng(0), logits, MASKS)
+    assert clicks.labels.tolist() == [[1], [1]]
+    assert all(mask[int(y), int(x)] for mask, (x, y) in zip(MASKS, clicks.points[:, 0].tolist(), strict=True))
+
+
+def test_void_is_never_corrected() -> None:
+    predicted = torch.zeros(1, 32, 32, dtype=torch.bool)
+    void = torch.zeros(1, 32, 32, dtype=torch.bool)
+    void[0, :, 10:] = True
+    for seed in range(20):
+        clicks = correction_click(np.random.default_rng(seed), predicted, MASKS[:1], void=void)
+        assert 8 <= float(clicks.points[0, 0, 0]) < 10
+
+
+def test_where_nothing_is_wrong_the_click_confirms() -> None:
+    clicks = correction_click(np.random.default_rng(0), MASKS.bool(), MASKS)
+    assert clicks.labels.tolist() == [[1], [1]]
+    x, y = clicks.points[0, 0].long().tolist()
+    assert MASKS[0, y, x] == 1
+    nothing = torch.zeros(1, 32, 32, dtype=torch.bool)
+    assert correction_click(np.random.default_rng(0), nothing, nothing).labels.tolist() == [[0]]
+
+
+def test_a_click_is_appended() -> None:
+    click = Clicks(torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]), torch.tensor([[0], [1]]))
+    previous = torch.zeros(2, 1, 8, 8)
+    prompt = corrected(box_prompt(MASKS), click, previous=previous)
+    assert prompt.labels.tolist() == [[2, 3, 0], [2, 3, 1]]
+    assert prompt.points[1, 2].tolist() == [3, 4]
+    assert prompt.previous is previous
+    assert corrected(mask_prompt(MASKS), click, previous=previous).mask is None
+
+
+def test_the_centre_of_the_error() -> None:
+    truth = MASKS[0].numpy().astype(bool)
+    assert centre_of_error(truth, truth) is None
+    assert centre_of_error(np.zeros_like(truth), truth) == (13, 9, 1)
+    too_much = truth.copy()
+    too_much[20:25, 0:5] = True
+    assert centre_of_error(too_much, truth) == (2, 22, 0)
+    # A missing stripe beside a surplus one: two thin errors lose to a thicker one elsewhere.
+    shifted = np.roll(truth, 2, axis=1)
+    shifted[26:29, 26:29] = True
+    assert centre_of_error(shifted, truth) == (27, 27, 0)
