@@ -1,0 +1,407 @@
+"""The command line, from arguments to files, with a small model of random weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam2_video import __version__, checkpoint, cli_demo, cli_track
+from sam2_video.checkpoint import list_models, save_weights
+from sam2_video.cli import main
+from sam2_video.cli_prompts import gather_prompts
+from sam2_video.cli_track import TrackOptions, expected_frames
+from sam2_video.config import build_model
+from sam2_video.sinks import MaskPngSink
+from sam2_video.types import PromptError, SourceError
+
+FRAMES, HEIGHT, WIDTH = 6, 48, 64
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
+    torch.manual_seed(0)
+    model = build_model("nano", ["image_size=64"])
+    # Random weights see nothing anywhere; this bias of the presence head makes every object present.
+    torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 5.0)
+    save_weights(model, path, {"sam2_video.config": "nano", "sam2_video.overrides": '["image_size=64"]'})
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for frame in range(FRAMES):
+        picture = rng.integers(0, 80, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        picture[10:30, 10 + frame : 30 + frame] = 220
+        Image.fromarray(picture).save(folder / f"{frame:05d}.png")
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> SimpleNamespace:
+        with pytest.raises(SystemExit) as left:
+            main([str(a) for a in arguments])
+        output = capsys.readouterr()
+        return SimpleNamespace(code=left.value.code or 0, out=output.out, err=output.err)
+
+    return call
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "objects.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def frames_in(video: Path) -> int:
+    reader = cv2.VideoCapture(str(video))
+    count = 0
+    while reader.read()[0]:
+        count += 1
+    reader.release()
+    return count
+
+
+def record(out: Path) -> Any:
+    return json.loads((out / "run.json").read_text())
+
+
+def test_track_writes_all_that_it_promises(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(
+        *(
+            "track",
+            clip,
+            "--click",
+            "0:1:20,20",
+            "--box",
+            "2:7:5,5,40,40",
+            "--model",
+            model_file,
+            "--out",
+            out,
+        ),
+        *("--save", "masks,overlay,objects,rle", "--threads", 1),
+    )
+    assert done.code == 0, done.err
+    assert sorted(p.name for p in (out / "masks").iterdir()) == [f"{k:05d}.png" for k in range(FRAMES)]
+    with Image.open(out / "masks" / "00003.png") as mask:
+        assert mask.mode == "P" and mask.size == (WIDTH, HEIGHT)
+    assert frames_in(out / "overlay.mp4") == FRAMES
+    rows = rows_of(out)
+    assert [(int(r["frame"]), int(r["object"])) for r in rows] == [
+        (f, o) for f in range(FRAMES) for o in (1, 7)
+    ]
+    assert [(r["frame"], r["object"]) for r in rows if r["prompted"] == "1"] == [("0", "1"), ("2", "7")]
+    assert len((out / "masks.jsonl").read_text().splitlines()) == 2 * FRAMES
+    said = record(out)
+    assert said["status"] == "complete" and said["frames"] == FRAMES
+    assert said["source"] == str(clip.resolve())
+    assert said["versions"]["sam2_video"] == __version__
+    assert re.fullmatch(r"[0-9a-f]{64}", said["model"]["sha256"])
+    assert re.search(rf"{FRAMES} frames in .* frames/s", done.out)
+
+
+def test_a_run_can_be_repeated_from_its_record(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    common = ("--model", model_file, "--save", "masks")
+    assert (
+        run("track", clip, "--click", "0:3:20,20", "--click", "2:3:50,40:-", *common, "--out", first).code
+        == 0
+    )
+    assert run("track", clip, "--prompts", first / "run.json", *common, "--out", second).code == 0
+    masks = sorted((first / "masks").iterdir())
+    assert len(masks) == FRAMES
+    for mask in masks:
+        assert mask.read_bytes() == (second / "masks" / mask.name).read_bytes()
+    assert record(second)["prompts"] == record(first)["prompts"]
+
+
+@pytest.mark.parametrize(
+    ("direction", "frames"),
+    [("forward", [3, 4, 5]), ("backward", [0, 1, 2, 3]), ("both", [0, 1, 2, 3, 4, 5])],
+)
+def test_directions_and_frame_order(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path, direction: str, frames: list[int]
+) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "track", clip, "--click", "3:1:20,20", "--direction", direction, "--model", model_file, "--out", out
+    )
+    assert done.code == 0, done.err
+    assert [int(r["frame"]) for r in rows_of(out)] == frames
+    assert frames_in(out / "overlay.mp4") == len(frames)
+    assert sorted(int(p.stem) for p in (out / "masks").iterdir()) == frames
+    expected = expected_frames(FRAMES, TrackOptions(direction), gather_prompts(["3:1:20,20"]))  # type: ignore[arg-type]
+    assert expected == len(frames)
+
+
+def test_stop_stride_and_overrides(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(
+        *("track", clip, "image_size=96", "--click", "1:1:20,20", "--stop", 5, "--stride", 2),
+        *("--model", model_file, "--save", "objects", "--out", out),
+    )
+    assert done.code == 0, done.err
+    assert [int(r["frame"]) for r in rows_of(out)] == [1, 3]
+    assert record(out)["model"]["overrides"] == ["image_size=96"]
+    assert not (out / "masks").exists() and not (out / "overlay.mp4").exists()
+
+
+def test_results_are_not_overwritten_unasked(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (
+        "track",
+        clip,
+        "--click",
+        "0:1:20,20",
+        "--model",
+        model_file,
+        "--save",
+        "masks",
+        "--out",
+        out,
+    )
+    assert run(*arguments).code == 0
+    (out / "mine.txt").write_text("keep")
+    again = run(*arguments)
+    assert again.code == 2 and "--overwrite" in again.err
+    assert run(*arguments, "--overwrite", "--stop", 2).code == 0
+    assert len(list((out / "masks").iterdir())) == 2, "masks of the longer run are still there"
+    assert (out / "mine.txt").read_text() == "keep"
+
+
+def test_overwrite_removes_nothing_from_a_folder_that_no_run_filled(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "masks").mkdir(parents=True)
+    (out / "masks" / "mine.png").write_bytes(b"keep")
+    done = run(
+        *("track", clip, "--click", "0:1:20,20", "--model", model_file, "--save", "masks"),
+        *("--out", out, "--overwrite"),
+    )
+    assert done.code == 0, done.err
+    assert (out / "masks" / "mine.png").read_bytes() == b"keep"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--click", "0:1:64,20"], "outside the 64x48 frame"),
+        (["--click", "6:1:20,20"], r"outside this clip (0..5)"),
+        (["--click", "0:1:nan,20"], "finite"),
+        (["--click", "0:0:20,20"], "0 is background"),
+        (["--click", "0:70000:20,20"], "65535"),
+        ([], "no prompt"),
+        (["stray", "--click", "0:1:20,20"], "'stray'"),
+        (["--click", "0:1:20,20", "--save", "masks,films"], "films"),
+        (["--prompts", "missing.json"], "missing.json"),
+        (["--mask", "0:missing.png"], "missing.png"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_model_is_loaded(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(checkpoint, "load_model", refuse)
+    done = run("track", clip, *arguments, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
+    assert message in done.err
+
+
+def test_bad_sources_and_folders_are_one_line(run: Run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for source, out in [
+        ("missing.mp4", "a"),
+        ("broken.mp4", "b"),
+        ("empty", "c"),
+        ("clip", "file"),
+        ("clip", "file/below"),
+    ]:
+        done = run("track", tmp_path / source, "--click", "0:1:1,1", "--out", tmp_path / out)
+        assert done.code == 2
+        assert "error: " in done.err and "Traceback" not in done.err
+
+
+def test_an_unknown_model_is_named(run: Run, clip: Path, tmp_path: Path) -> None:
+    done = run("track", clip, "--click", "0:1:1,1", "--model", "sam9", "--out", tmp_path / "out")
+    assert done.code == 2 and "'sam9'" in done.err and "nano" in done.err
+
+
+def test_traceback_on_demand(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["track", str(clip), "--out", str(tmp_path / "out")]
+    with pytest.raises(PromptError):
+        main(["--traceback", *arguments])
+    monkeypatch.setenv("SAM2_VIDEO_TRACEBACK", "1")
+    with pytest.raises(PromptError):
+        main(arguments)
+
+
+def test_ctrl_c_leaves_whole_files(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = MaskPngSink.write
+
+    def interrupt(self: MaskPngSink, rgb: Any, result: Any, name: str) -> None:
+        if result.frame == 3:
+            raise KeyboardInterrupt
+        written(self, rgb, result, name)
+
+    monkeypatch.setattr(MaskPngSink, "write", interrupt)
+    out = tmp_path / "out"
+    done = run("track", clip, "--click", "0:1:20,20", "--model", model_file, "--out", out)
+    assert done.code == 130 and "interrupted after 3 frames" in done.out
+    assert sorted(int(p.stem) for p in (out / "masks").iterdir()) == [0, 1, 2]
+    assert frames_in(out / "overlay.mp4") == 3 and len(rows_of(out)) == 3
+    assert record(out)["status"] == "interrupted"
+    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+
+
+def test_a_frame_that_cannot_be_read_ends_the_run_but_keeps_the_rest(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    (clip / "00004.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    done = run("track", clip, "--click", "0:1:20,20", "--model", model_file, "--out", out)
+    assert done.code == 2 and "00004.png" in done.err
+    assert frames_in(out / "overlay.mp4") == 4 and len(rows_of(out)) == 4
+    assert record(out)["status"].startswith("failed") and "00004.png" in record(out)["status"]
+
+
+def test_each_frame_is_read_once_on_a_forward_run(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sam2_video.sources import folder
+
+    reads: list[str] = []
+    decode = folder.read_picture
+
+    def count(path: Path) -> Any:
+        reads.append(path.name)
+        return decode(path)
+
+    monkeypatch.setattr(folder, "read_picture", count)
+    out = tmp_path / "out"
+    assert run("track", clip, "--click", "0:1:20,20", "--model", model_file, "--out", out).code == 0
+    assert set(reads) == {f"{k:05d}.png" for k in range(FRAMES)}
+    assert len(reads) <= FRAMES + 1  # the first one also tells the size
+
+
+def test_segment_a_picture(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(
+        *("segment", clip / "00002.png", "--click", "20,20", "--click", "50,40:-"),
+        *("--box", "9:5,5,30,30", "--model", model_file, "--out", out),
+    )
+    assert done.code == 0, done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()[:2]] == ["object 1", "object 9"]
+    with Image.open(out / "masks" / "00002.png") as mask, Image.open(out / "overlay.png") as overlay:
+        assert mask.size == overlay.size == (WIDTH, HEIGHT)
+        assert set(np.unique(np.asarray(mask))) <= {0, 1, 9}
+    first, second = record(out)["prompts"]
+    assert first == {"frame": 0, "object": 1, "points": [[20.0, 20.0], [50.0, 40.0]], "labels": [1, 0]}
+    assert second == {"frame": 0, "object": 9, "box": [5.0, 5.0, 30.0, 30.0]}
+
+
+@pytest.mark.parametrize("click", ["x,y", "1:2", "1:64,2", "0:5,5"])
+def test_segment_refuses_prompts_that_do_not_fit(run: Run, clip: Path, tmp_path: Path, click: str) -> None:
+    done = run("segment", clip / "00000.png", "--click", click, "--out", tmp_path / "out")
+    assert done.code == 2 and done.err.startswith("error: ")
+
+
+def test_demo_draws_tracks_and_compares(
+    run: Run, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_demo.demo, "__defaults__", (4,))
+    out = tmp_path / "out"
+    done = run("demo", "--model", model_file, "--out", out)
+    assert done.code == 0, done.err
+    assert frames_in(out / "clip.mp4") == frames_in(out / "overlay.mp4") == 4
+    assert done.out.count("mean IoU") == 3 and "over 3 frames" in done.out
+    assert run("demo", "--model", model_file, "--out", out).code == 2
+
+
+def test_demo_measures_agreement_with_the_truth(tmp_path: Path) -> None:
+    ball, hidden = np.zeros((4, 8), dtype=bool), np.zeros((4, 8), dtype=bool)
+    ball[:, :4] = True
+    truths = [{1: ball}, {1: ball}, {1: hidden}, {1: hidden}]
+    answers = [hidden, np.roll(ball, 2, axis=1), hidden, ball]  # not scored, 1/3, right, wrong
+    for frame, answer in enumerate(answers):
+        Image.fromarray(answer.astype(np.uint8)).save(tmp_path / f"{frame}.png")
+    clip = SimpleNamespace(clicks={1: (0, 0)}, masks=lambda frame: truths[frame])
+    scores = cli_demo.compare(clip, tmp_path)  # type: ignore[arg-type]
+    assert scores[1].overlaps == [pytest.approx(1 / 3)]
+    assert (scores[1].hidden, scores[1].left_out) == (2, 1)
+
+
+def test_models_lists_every_name(run: Run) -> None:
+    done = run("models")
+    assert [line.split()[0] for line in done.out.splitlines()[1:]] == [info.name for info in list_models()]
+
+
+def test_download_says_where(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(name: str, cache_dir: Path | None = None) -> Path:
+        asked.update(name=name, cache_dir=cache_dir)
+        return tmp_path / "weights.pt"
+
+    monkeypatch.setattr(checkpoint, "download_model", download)
+    done = run("download", "sam2.1_hiera_tiny", "--cache-dir", tmp_path)
+    assert done.out.strip() == str(tmp_path / "weights.pt")
+    assert asked == {"name": "sam2.1_hiera_tiny", "cache_dir": tmp_path}
+
+
+def test_train_hands_settings_and_folder_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    loop = SimpleNamespace(train=lambda settings, folder: calls.append((settings, folder)) or folder / "best")
+    settings = SimpleNamespace(load_settings=lambda name, overrides: (name, list(overrides)))
+    monkeypatch.setitem(sys.modules, "sam2_video.training.loop", loop)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sam2_video.training.settings", settings)  # type: ignore[arg-type]
+    done = run("train", "nano", "stills=pictures", "--out", tmp_path)
+    assert done.code == 0 and str(tmp_path / "best") in done.out
+    assert calls == [(("nano", ["stills=pictures"]), tmp_path)]
+
+
+def test_help_names_every_promised_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    commands = run("--help").out
+    assert all(name in commands for name in ("track", "demo", "segment", "models", "download", "train"))
+    options = (
+        "click box mask prompts model direction start stop stride device dtype save out threads overwrite"
+    )
+    text = run("track", "--help").out
+    assert all(f"--{name}" in text for name in options.split())
+    assert "Examples" in text
+    assert run("--version").out.strip() == f"sam2-video {__version__}"
+
+
+def test_progress_total_is_unknown_for_a_clip_without_length() -> None:
+    assert expected_frames(None, TrackOptions(), gather_prompts(["0:1:1,1"])) is None
+    assert cli_track.RunSummary(3, 1.5, SourceError("gone")).status == "failed: gone"
