@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import ceil, floor
 
 from sam2_video.memory import MemoryBank
 from sam2_video.types import FrameMemory, MaskPrediction, Prompt, Recall
@@ -123,15 +124,15 @@ class ObjectTrack:
 def read_at_pace(bank: MemoryBank, frame: int, pace: int, frame_count: int | None) -> Recall:
     """Recall at any pace: a walk over every n-th frame reads as if the frames between did not exist.
 
-    Prompted frames between count as the nearest frame of the walk that no other prompted frame has taken.
+    A prompted frame between counts as the next farther one of the walk's frames that no other prompted one has.
     """
     if abs(pace) == 1:
         return bank.read(frame, pace, frame_count)
     tracked = {(f - frame) // pace: m for f, m in bank.tracked.items() if (f - frame) % pace == 0}
     prompted: dict[int, FrameMemory] = {}
     for f in sorted(bank.prompted, key=lambda f: abs(f - frame)):
-        distance = (f - frame) / pace
-        place, away = round(distance), 1 if distance > 0 else -1
+        steps = (f - frame) / pace
+        place, away = (ceil(steps), 1) if steps > 0 else (floor(steps), -1)
         while place in prompted:
             place += away
         prompted[place] = bank.prompted[f]

@@ -27,7 +27,7 @@ CASES = golden_names("video")
 
 @needs_shared
 def test_all_cases_are_here() -> None:
-    assert len(CASES) == 11
+    assert len(CASES) == 10
 
 
 @needs_shared

@@ -1,0 +1,172 @@
+"""Pixels, coordinates and the checks of prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam2_video.transforms import PIXEL_MEAN, PIXEL_STD, FrameTransform, check_integer, make_prompt, merge_prompts
+from sam2_video.types import Prompt, PromptError
+
+SIZE = (48, 80)  # (H, W)
+
+
+def frame(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def denormalised(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels[0] * torch.tensor(PIXEL_STD)[:, None, None] + torch.tensor(PIXEL_MEAN)[:, None, None]
+
+
+def test_frame_of_model_size_is_only_normalised() -> None:
+    rgb = frame(64, 64)
+    out = FrameTransform(64).pixels(rgb)
+    assert out.shape == (1, 3, 64, 64)
+    assert out.dtype == torch.float32
+    assert torch.allclose(denormalised(out), torch.from_numpy(rgb).permute(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_squash_averages_what_it_shrinks() -> None:
+    rgb = np.zeros((128, 256, 3), dtype=np.uint8)
+    rgb[:, 1::2] = 200  # columns thinner than a target pixel
+    middle = denormalised(FrameTransform(64).pixels(rgb))[:, 8:-8, 8:-8]
+    assert torch.allclose(middle, torch.full_like(middle, 100 / 255), atol=0.03)
+
+
+def test_bicubic_is_that_of_pil() -> None:
+    rgb = frame(90, 50)
+    expected = np.asarray(Image.fromarray(rgb).resize((64, 64), Image.Resampling.BICUBIC))
+    out = denormalised(FrameTransform(64, "bicubic_pil").pixels(rgb))
+    assert torch.allclose(out, torch.tensor(expected).permute(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_frame_is_left_as_it_was() -> None:
+    rgb = frame(64, 64)
+    rgb.flags.writeable = False
+    before = rgb.copy()
+    FrameTransform(64).pixels(rgb)
+    assert (rgb == before).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)])
+def test_other_arrays_are_no_frames(bad: Any) -> None:
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        FrameTransform(64).pixels(bad)
+
+
+def test_unknown_resize_is_refused() -> None:
+    with pytest.raises(ValueError, match="bicubic_pil"):
+        FrameTransform(64, "nearest")  # type: ignore[arg-type]
+
+
+def test_coordinates_go_there_and_back() -> None:
+    transform = FrameTransform(64)
+    points = torch.tensor([[0.0, 0.0], [40.0, 12.0], [79.0, 47.0]])
+    inside = transform.to_model(points, SIZE)
+    assert torch.allclose(inside[1], torch.tensor([32.0, 16.0]))
+    assert torch.allclose(transform.to_frame(inside, SIZE), points, atol=1e-5)
+
+
+def test_box_corners_come_before_clicks() -> None:
+    prompt = Prompt(points=((40, 24), (8, 8)), labels=(1, 0), box=(0, 0, 80, 48))
+    made = FrameTransform(64).prompt_tensors(prompt, SIZE)
+    assert made.labels.tolist() == [[2, 3, 1, 0]]
+    assert torch.allclose(made.points[0], torch.tensor([[0.0, 0.0], [64.0, 64.0], [32.0, 32.0], [6.4, 32 / 3]]))
+    assert made.mask is None and made.previous is None
+
+
+def test_previous_logits_are_clamped() -> None:
+    previous = torch.tensor([-1024.0, 3.0, 50.0, -32.0]).view(1, 1, 2, 2)
+    made = FrameTransform(64).prompt_tensors(Prompt(points=((1, 1),), labels=(1,)), SIZE, previous)
+    assert made.previous is not None
+    assert made.previous.flatten().tolist() == [-32.0, 3.0, 32.0, -32.0]
+
+
+def test_mask_of_model_size_is_taken_as_it_is() -> None:
+    mask = np.random.default_rng(1).random((64, 64)) > 0.5
+    made = FrameTransform(64).prompt_tensors(Prompt(mask=mask), (64, 64))
+    assert made.mask is not None and made.points.shape == (1, 0, 2)
+    assert (made.mask[0, 0].numpy() == mask).all()
+
+
+def test_mask_of_frame_size_is_resized() -> None:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[:, :40] = True
+    out = FrameTransform(64).mask_tensor(mask)[0, 0]
+    assert out[:, :32].min() == 1 and out[:, 32:].max() == 0
+
+
+def test_good_prompts_pass() -> None:
+    assert make_prompt(SIZE, points=np.array([[3, 4.5]]), labels=np.array([True])).points == ((3.0, 4.5),)
+    assert make_prompt(SIZE, points=[(79, 47)]).labels == (1,)
+    assert make_prompt(SIZE, box=torch.tensor([0, 0, 80, 48])).box == (0, 0, 80, 48)
+    mask = np.zeros(SIZE, np.uint8)
+    mask[3, 4] = 255
+    made = make_prompt(SIZE, mask=mask)
+    assert made.mask is not None and made.mask.dtype == bool and made.mask.sum() == 1
+
+
+LABELS = np.zeros(SIZE, int)
+LABELS[0, 0], LABELS[1, 1] = 1, 2
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "nothing was given"),
+    ({"points": []}, "list of"),
+    ({"points": (3, 4), "labels": [1]}, "pairs"),
+    ({"points": [(3, 4, 5)], "labels": [1]}, "pairs"),
+    ({"points": [(float("nan"), 4)], "labels": [1]}, "finite"),
+    ({"points": [(3, float("inf"))], "labels": [1]}, "finite"),
+    ({"points": [("a", "b")], "labels": [1]}, "numbers"),
+    ({"points": [(80, 4)], "labels": [1]}, r"\(80, 4\) is outside frame 7, which is 80 wide and 48 high"),
+    ({"points": [(3, 48)], "labels": [1]}, "outside"),
+    ({"points": [(-1, 4)], "labels": [1]}, "outside"),
+    ({"points": [(3, 4)], "labels": [2]}, "1 .on the object. or 0"),
+    ({"points": [(3, 4)], "labels": [float("nan")]}, "finite"),
+    ({"points": [(3, 4)], "labels": [1, 0]}, "1 points need 1 labels"),
+    ({"points": [(3, 4)], "labels": 1}, "labels shaped"),
+    ({"labels": [1]}, "without points"),
+    ({"box": (1, 2, 3)}, "four numbers"),
+    ({"box": (1, 2, float("nan"), 4)}, "finite"),
+    ({"box": (30, 20, 10, 40)}, r"swapped.*\(10, 20, 30, 40\)"),
+    ({"box": (10, 20, 10, 40)}, "empty"),
+    ({"box": (10, 20, 81, 40)}, "reaches out"),
+    ({"mask": np.zeros(SIZE, bool)}, "empty"),
+    ({"mask": np.ones((80, 48), bool)}, r"shaped \(80, 48\).*\(48, 80\)"),
+    ({"mask": np.ones((1, 48, 80), bool)}, "shaped"),
+    ({"mask": "mask.png"}, "bool or of numbers; got str"),
+    ({"mask": LABELS}, "several values"),
+    ({"mask": np.full(SIZE, np.nan)}, "several values"),
+    ({"mask": np.ones(SIZE, bool), "points": [(1, 1)], "labels": [1]}, "mask says everything"),
+    ({"mask": np.ones(SIZE, bool), "box": (1, 1, 2, 2)}, "mask says everything"),
+]
+
+
+@pytest.mark.parametrize(("given", "complaint"), BAD, ids=[f"{i}-{text[:12]}" for i, (_, text) in enumerate(BAD)])
+def test_bad_prompts_are_refused_with_a_reason(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(PromptError, match=complaint):
+        make_prompt(SIZE, where="frame 7", **given)
+
+
+def test_clicks_add_up_and_a_box_replaces_the_box() -> None:
+    first = Prompt(points=((1, 1),), labels=(1,), box=(0, 0, 5, 5))
+    second = Prompt(points=((2, 2),), labels=(0,))
+    assert merge_prompts(None, first) == first
+    assert merge_prompts(first, second) == Prompt(((1, 1), (2, 2)), (1, 0), (0, 0, 5, 5))
+    assert merge_prompts(first, Prompt(box=(1, 1, 9, 9))).box == (1, 1, 9, 9)
+
+
+def test_a_mask_replaces_everything_and_is_replaced() -> None:
+    clicks, mask = Prompt(points=((1, 1),), labels=(1,)), Prompt(mask=np.ones(SIZE, bool))
+    assert merge_prompts(clicks, mask) is mask
+    assert merge_prompts(mask, clicks) is clicks
+
+
+@pytest.mark.parametrize("bad", [-1, 1.0, "1", None, True])
+def test_numbers_of_frames_and_objects_are_whole(bad: Any) -> None:
+    with pytest.raises(PromptError, match="object_id must be a whole number from 0 on"):
+        check_integer(bad, "object_id")
+    assert check_integer(np.int64(3), "object_id") == 3

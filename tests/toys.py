@@ -1,0 +1,44 @@
+"""A network small enough for hundreds of frames a second, and clips to run it on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import sam2_video
+from sam2_video.model.sam2 import SAM2
+
+SIDE = 64
+FRAME_SIZE = (48, 80)  # (H, W): not square, so that mixed-up axes show
+
+
+@lru_cache(maxsize=4)
+def toy_model(image_size: int = SIDE) -> SAM2:
+    """`nano`'s parts with random weights of a size that keeps signals alive; every object counts as present."""
+    model = sam2_video.build_model("nano", overrides=[f"image_size={image_size}", "width=64", "memory_width=16"])
+    source = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.state_dict().items():
+            if parameter.dim() > 1:
+                # Memory must matter: with plain weights two objects soon look alike.
+                gain = 3.0 if name.startswith(("memory_", "obj_ptr", "maskmem")) else 1.0
+                noise = torch.randn(parameter.shape, generator=source)
+                parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(20.0)
+    return model.eval()
+
+
+def toy_clip(frames: int, size: tuple[int, int] = FRAME_SIZE, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """A bright square that moves over noise; every frame differs from every other."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    clip = []
+    for t in range(frames):
+        frame = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        x, y = (5 + 3 * t) % (width - 16), (8 + 2 * t) % (height - 16)
+        frame[y : y + 16, x : x + 16] = (250, 40 + 5 * t % 200, 120)
+        clip.append(frame)
+    return clip
