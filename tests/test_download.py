@@ -30,6 +30,7 @@ class Behaviour:
     body: bytes = BODY
     etag: str | None = '"v1"'
     ranges: bool = True
+    conditions: bool = True  # heed If-Range
     length: bool = True  # say how long the answer is
     cuts: list[int] = field(default_factory=list)  # bytes to send before cutting, for the coming answers
     failures: list[int] = field(default_factory=list)  # status codes of the coming answers
@@ -63,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def wanted_start(self, how: Behaviour) -> int:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        stale = self.headers.get("If-Range", how.etag) != how.etag
+        stale = how.conditions and self.headers.get("If-Range", how.etag) != how.etag
         return int(match[1]) if match and how.ranges and not stale else 0
 
     def log_message(self, *_: object) -> None:
@@ -155,8 +156,10 @@ def test_complete_part_is_only_verified(server, tmp_path):
     assert server.behaviour.requests == []
 
 
+@pytest.mark.parametrize("heeded", [True, False], ids=["If-Range heeded", "If-Range ignored"])
 @pytest.mark.parametrize("known", [True, False], ids=["hash known", "hash unknown"])
-def test_file_that_changed_on_the_server_starts_anew(server, tmp_path, known):
+def test_file_that_changed_on_the_server_starts_anew(server, tmp_path, known, heeded):
+    server.behaviour.conditions = heeded
     what = server.info() if known else f"{server.address}/toy.pt"
     server.behaviour.cuts = [10_000] * downloads.ATTEMPTS
     server.behaviour.body, server.behaviour.etag = OTHER, '"v0"'
