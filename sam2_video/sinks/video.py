@@ -6,6 +6,7 @@ import errno
 import logging
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +43,7 @@ class AvEncoder:
         except (ImportError, OSError) as error:
             raise EncoderMissing(f"PyAV is not installed or does not start ({error})") from error
         self._av = av
+        self._failed = False
         try:
             self._container = self._call(
                 av.open, str(path), "w", format="mp4", options={"movflags": "+faststart"}
@@ -60,6 +62,10 @@ class AvEncoder:
             self._call(self._container.mux, packet)
 
     def close(self) -> None:
+        if self._failed:  # writing on after the file's head has failed brings the library down
+            with suppress(self._av.error.FFmpegError):
+                self._container.close()
+            return
         try:
             for packet in self._call(self._stream.encode):
                 self._call(self._container.mux, packet)
@@ -70,6 +76,7 @@ class AvEncoder:
         try:
             return function(*args, **kwargs)
         except self._av.error.FFmpegError as error:
+            self._failed = True
             if isinstance(error, OSError):
                 raise
             raise OSError(error.errno, error.strerror) from error
@@ -103,7 +110,8 @@ class FfmpegEncoder:
         if self._process.returncode:
             text = message.decode(errors="replace").strip()
             full = "No space left" in text
-            raise OSError(errno.ENOSPC if full else errno.EIO, f"ffmpeg failed: {text[-300:]}")
+            last = text.splitlines()[-1] if text else f"exit code {self._process.returncode}"
+            raise OSError(errno.ENOSPC if full else errno.EIO, f"ffmpeg failed: {last}")
 
 
 class OpenCvEncoder:
@@ -114,6 +122,7 @@ class OpenCvEncoder:
 
         self._path = path
         self._cv2 = cv2
+        self._frames = 0
         code = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(path), code, float(fps), (size[1], size[0]))
         if not self._writer.isOpened():
@@ -121,12 +130,17 @@ class OpenCvEncoder:
         _log.warning("no H.264 encoder: %s gets MPEG-4 part 2; install the extra 'video' (PyAV)", path.name)
 
     def write(self, rgb: NDArray[np.uint8]) -> None:
+        self._frames += 1
         self._writer.write(self._cv2.cvtColor(rgb, self._cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        self._writer.release()  # never fails aloud
-        if not self._path.is_file() or not self._path.stat().st_size:
-            raise OSError(errno.EIO, "OpenCV wrote nothing")
+        self._writer.release()
+        # OpenCV fails in silence. The index comes last in the file, so if it is there, all is there.
+        check = self._cv2.VideoCapture(str(self._path))
+        found = int(check.get(self._cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
+        check.release()
+        if found < self._frames:
+            raise OSError(errno.EIO, f"OpenCV wrote {found} of {self._frames} frames; is the disk full?")
 
 
 ENCODERS: dict[str, Callable[[Path, tuple[int, int], Fraction], Encoder]] = {
@@ -189,6 +203,15 @@ class VideoWriter:
             except OSError as error:  # the reason for giving up, most likely
                 _log.debug("discarding %s: %s", self.path, error)
             remove(self._part)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
 
     def _open(self, size: tuple[int, int]) -> Encoder:
         even = size[0] + size[0] % 2, size[1] + size[1] % 2

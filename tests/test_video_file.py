@@ -1,0 +1,193 @@
+"""Video files: any frame in any order equals the frame read in order, and broken files say what is wrong."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam2_video.sources import EndOfClip, VideoFile, decoders, open_source, video
+from sam2_video.types import SourceError
+from tests.clips import cut, numbered_frame, write_clip
+
+KINDS = {
+    "plain.mp4": {},
+    "bframes.mp4": {"options": {"g": "12", "bf": "3"}},
+    "open_gop.mp4": {"options": {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"}},
+    "varying.mp4": {"options": {"g": "12", "bf": "3"}, "vary_rate": True},
+    "varying.mkv": {"options": {"g": "12", "bf": "3"}, "vary_rate": True},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "standing.mp4": {"options": {"g": "12", "bf": "3"}, "vary_rate": True, "same": (20, 45)},
+}
+BLOCK = 12 * 48 * 64 * 3  # 12 small frames: the clips have several blocks
+
+
+@pytest.fixture(params=["decord", "opencv"])
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "decord":
+        pytest.importorskip("decord")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_access_equals_reading_in_order(
+    kind: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(video, "FAR", 16)
+    path = write_clip(tmp_path / kind, **KINDS[kind])
+    with VideoFile(path, backend) as clip:
+        expected = [rgb for _, rgb in clip.frames()]
+        assert clip.backend == backend and clip.count == len(expected) == 60 and clip.size == (48, 64)
+        for frame, rgb in clip.frames(59, step=-1):
+            assert np.array_equal(rgb, expected[frame]), f"backward, frame {frame}"
+    shuffled = random.Random(5)
+    with VideoFile(path, backend) as clip:
+        for frame in [shuffled.randrange(60) for _ in range(120)]:
+            assert np.array_equal(clip.read(frame), expected[frame]), f"random, frame {frame}"
+
+
+def test_frames_are_rgb_upright_and_numbered(tmp_path: Path, backend: str) -> None:
+    with VideoFile(write_clip(tmp_path / "clip.mp4", 5, options={"crf": "1"}), backend) as clip:
+        for frame, rgb in clip.frames():
+            assert np.abs(rgb.astype(int) - numbered_frame(frame)).mean() < 12
+        assert (
+            clip.read(0)[20, 0].astype(int)[0] > clip.read(0)[20, 0].astype(int)[2] + 50
+        )  # orange, not blue
+        assert (clip.fps, clip.name, clip.frame_name(3)) == (25.0, "clip.mp4", "000003")
+
+
+def test_few_frames_are_held(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "BLOCK_BYTES", BLOCK)
+    with VideoFile(write_clip(tmp_path / "clip.mp4"), backend) as clip:
+        for _ in clip.frames():
+            assert len(clip._block) == 1
+        for _ in clip.frames(59, step=-1):
+            assert len(clip._block) <= 12
+
+
+def test_going_backward_decodes_few_frames_twice(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "BLOCK_BYTES", BLOCK)
+    with VideoFile(write_clip(tmp_path / "clip.mp4", 240, options={"g": "12"}), backend) as clip:
+        clip.read(239)
+        decoded = 0
+        original = video._checksum
+
+        def counting(rgb: np.ndarray) -> int:
+            nonlocal decoded
+            decoded += 1
+            return original(rgb)
+
+        monkeypatch.setattr(video, "_checksum", counting)
+        assert len(list(clip.frames(239, step=-1))) == 240
+        assert decoded < 2 * 240  # from the start each time it would be 20 blocks x 120 frames
+
+
+def test_a_rotated_clip_stands_upright(tmp_path: Path) -> None:
+    data = bytearray(write_clip(tmp_path / "clip.mp4", 5).read_bytes())
+    matrix = data.find(b"tkhd") + 4 + 4 + 20 + 16  # version 0: times, track, duration; layer, volume
+    quarter = [0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30]
+    data[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in quarter)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "turned.mp4") as clip:
+        assert clip.size == (64, 48) and clip.read(4).shape == (64, 48, 3)
+        assert clip.backend == "opencv"
+
+
+def test_opencv_takes_over_where_decord_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "decord", None)
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    with VideoFile(path) as clip:
+        assert clip.backend == "opencv" and len(list(clip.frames())) == 5
+    with pytest.raises(SourceError, match="decord is not installed"):
+        VideoFile(path, "decord")
+
+
+def test_opencv_takes_over_where_decord_fails_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("decord")
+    original = decoders.DecordDecoder.read
+    calls = iter(range(100))
+
+    def failing(self: decoders.DecordDecoder) -> np.ndarray:
+        if next(calls) >= 7:
+            raise decoders.DecodeError("no more")
+        return original(self)
+
+    monkeypatch.setattr(decoders.DecordDecoder, "read", failing)
+    path = write_clip(tmp_path / "clip.mp4", 20)
+    with VideoFile(path, "opencv") as other, VideoFile(path) as clip:
+        pairs = zip(clip.frames(), other.frames(), strict=True)
+        assert all(np.array_equal(a[1], b[1]) for a, b in pairs) and clip.backend == "opencv"
+    assert "decord fails at frame 7" in caplog.text
+
+
+def test_the_count_is_right_where_the_header_lies(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 40, vary_rate=True)
+    with VideoFile(path, "opencv") as clip:
+        assert clip.count == 40 == len(list(clip.frames()))
+
+
+def test_frames_past_the_end(tmp_path: Path, backend: str) -> None:
+    with VideoFile(write_clip(tmp_path / "clip.mp4", 5), backend) as clip:
+        for frame in (5, -1):
+            with pytest.raises(EndOfClip, match=rf"frame {frame} is outside clip.mp4 \(0\.\.4\)"):
+                clip.read(frame)
+
+
+@pytest.mark.parametrize("choice", ["auto", "opencv"])
+def test_truncated_mp4_names_what_can_be_read(tmp_path: Path, choice: str) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", index_first=True)
+    with VideoFile(cut(whole, 0.6, tmp_path / "cut.mp4"), choice) as clip, VideoFile(whole, "opencv") as full:
+        read = []
+        with pytest.raises(SourceError, match=r"cut\.mp4 ends early .* of 60 that .*--stop (\d+)") as caught:
+            for _, rgb in clip.frames():
+                read.append(rgb)
+        assert 5 < len(read) < 60 and f"--stop {len(read)})" in str(caught.value)
+        assert all(np.array_equal(rgb, full.read(k)) for k, rgb in enumerate(read))
+        assert np.array_equal(clip.read(2), read[2])  # what is there stays readable
+        assert [k for k, _ in clip.frames(0, len(read))] == list(range(len(read)))
+
+
+def test_broken_files_are_refused(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4")
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    (tmp_path / "text.mp4").write_text("not a video at all")
+    (tmp_path / "nothing.mp4").touch()
+    cut(whole, 0.6, tmp_path / "no_index.mp4")
+    for name in ("noise.mp4", "text.mp4", "nothing.mp4", "no_index.mp4"):
+        with pytest.raises(SourceError, match=rf"{name} cannot be read as a video"):
+            open_source(tmp_path / name)
+    with pytest.raises(SourceError, match=r"missing\.mp4 does not exist"):
+        open_source(tmp_path / "missing.mp4")
+    with pytest.raises(SourceError, match="is not a file"):
+        VideoFile(tmp_path)
+    with pytest.raises(SourceError, match="unknown video backend 'gpu'"):
+        VideoFile(whole, "gpu")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("choice", ["auto", "decord", "opencv"])
+def test_a_video_without_frames(tmp_path: Path, suffix: str, choice: str) -> None:
+    path = write_clip(tmp_path / f"zero.{suffix}", 0, codec="mpeg4" if suffix == "avi" else "libx264")
+    with pytest.raises(SourceError, match=r"without frames|cannot be read as a video|not one frame"):
+        VideoFile(path, choice)
+
+
+def test_damaged_middle(tmp_path: Path) -> None:
+    data = bytearray(write_clip(tmp_path / "clip.mp4", 60, (96, 128)).read_bytes())
+    start = data.find(b"mdat") + 4000
+    data[start : start + 6000] = np.random.default_rng(0).bytes(6000)
+    (tmp_path / "bad.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "bad.mp4") as clip:
+        read = 0
+        with pytest.raises(SourceError, match="ends early or is damaged"):
+            for _ in clip.frames():
+                read += 1
+        assert 0 < read < 60
