@@ -25,6 +25,7 @@ def test_an_instance_has_its_box_and_share(stills_folder: Path) -> None:
         (7, (45, 45, 70, 85), False),
     ]  # neither void nor the single pixel
     assert picture.instances[0].share == pytest.approx(25 * 40 / (120 * 90))
+    assert not read_still(find_stills([stills_folder / "pairs"])[0], min_share=0.1).instances
 
 
 def test_images_come_as_rgb(tmp_path: Path) -> None:
