@@ -482,3 +482,11 @@ def test_writing_over_a_loaded_file_leaves_the_model_alone(toy, toy_file):
     with toy_file.open("r+b") as file:
         file.write(b"\0" * size)
     assert_holds(model, toy.state_dict())
+
+
+def test_load_weights_fills_a_model_without_storage(toy):
+    with torch.device("meta"):
+        model = build_model("nano", TOY).to(torch.bfloat16)
+    load_weights(model, toy.state_dict(), "memory", assign=True)
+    assert_holds(model, toy.state_dict())
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {("cpu", torch.bfloat16)}
