@@ -124,7 +124,7 @@ class ObjectTrack:
 def read_at_pace(bank: MemoryBank, frame: int, pace: int, frame_count: int | None) -> Recall:
     """Recall at any pace: a walk over every n-th frame reads as if the frames between did not exist.
 
-    A prompted frame between counts as the next farther one of the walk's frames that no other prompted one has.
+    A prompted frame between counts as the next farther frame of the walk that no other prompted one has.
     """
     if abs(pace) == 1:
         return bank.read(frame, pace, frame_count)

@@ -51,7 +51,7 @@ def test_earlier_logits_refine(predictor: ImagePredictor) -> None:
     first = predictor.predict(**CLICK)
     refined = predictor.predict(**CLICK, mask_logits=first.logits[0], multimask=False)
     assert not torch.equal(refined.logits, predictor.predict(**CLICK, multimask=False).logits)
-    again = predictor.predict(**CLICK, mask_logits=first.logits[:1].numpy() , multimask=False)
+    again = predictor.predict(**CLICK, mask_logits=first.logits[:1].numpy(), multimask=False)
     assert torch.equal(refined.logits, again.logits)
     assert predictor.predict(mask_logits=first.logits[0]).logits.shape[0] == 3  # a mask alone is a prompt too
 
@@ -106,7 +106,12 @@ def test_bad_pictures_are_refused(predictor: ImagePredictor, tmp_path: Path) -> 
     for file in (tmp_path / "bad.png", tmp_path / "none.png"):
         with pytest.raises(SourceError):
             predictor.set_image(file)
-    for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), "nowhere.png"):
+    for array in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        "nowhere.png",
+    ):
         with pytest.raises((PromptError, SourceError)):
             predictor.set_image(array)
     assert torch.equal(predictor.predict(**CLICK).logits, before)  # the earlier picture is still there

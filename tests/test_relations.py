@@ -21,7 +21,7 @@ FRAMES = 20  # more than the horizon of the memory
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
 BOX: dict[str, Any] = {"box": (30, 10, 60, 40)}
 MASK: dict[str, Any] = {"mask": np.arange(FRAME_SIZE[0] * FRAME_SIZE[1]).reshape(FRAME_SIZE) % 80 < 30}
-# Batches of another size may run other kernels, whose last digits differ; memories round to bfloat16 after that.
+# Batches of another size may run other kernels, whose last digits differ; then memories round to bfloat16.
 CLOSE = 1e-3
 
 Clip = list[NDArray[np.uint8]]
@@ -30,7 +30,9 @@ Script = Callable[[VideoSession], Sequence[FrameResult]]
 
 def run(script: Script, clip: Clip | None = None, retain: Any = "all") -> dict[tuple[int, int], Tensor]:
     """(frame, object) -> logits of what a script yields."""
-    with VideoPredictor(toy_model()).open(toy_clip(FRAMES) if clip is None else clip, retain=retain) as session:
+    with VideoPredictor(toy_model()).open(
+        toy_clip(FRAMES) if clip is None else clip, retain=retain
+    ) as session:
         results = script(session)
         return {(r.frame, i): r.logits[row] for r in results for row, i in enumerate(r.object_ids)}
 
@@ -130,7 +132,9 @@ def test_backward_on_a_reversed_clip_equals_forward() -> None:
         session.prompt(frame=FRAMES - 1, object_id=1, **CLICK)
         return list(session.propagate("backward"))
 
-    mirrored = {(FRAMES - 1 - t, i): logits for (t, i), logits in run(backward, toy_clip(FRAMES)[::-1]).items()}
+    mirrored = {
+        (FRAMES - 1 - t, i): logits for (t, i), logits in run(backward, toy_clip(FRAMES)[::-1]).items()
+    }
     assert difference(run(track_one), mirrored) == 0
 
 

@@ -404,7 +404,9 @@ def test_closed_session_says_so() -> None:
         ({"object_id": "cat"}, "object_id must be a whole number"),
     ],
 )
-def test_bad_frames_and_objects_are_refused(session: VideoSession, given: dict[str, Any], complaint: str) -> None:
+def test_bad_frames_and_objects_are_refused(
+    session: VideoSession, given: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(PromptError, match=complaint):
         session.prompt(**{"frame": 0, "object_id": 1, **CLICK, **given})  # type: ignore[arg-type]
 

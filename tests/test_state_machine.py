@@ -1,4 +1,4 @@
-"""Whatever a user does in whatever order, a session keeps its promises (Hypothesis looks for an order that breaks one)."""
+"""Whatever a user does in whatever order, a session keeps its promises."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ strides = st.sampled_from([1, 1, 1, 2])
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """A session beside the plainest model of it: which object was prompted where, and with what number of clicks."""
+    """A session beside the plainest model of it: which object was prompted where, with how many clicks."""
 
     @initialize(retain=st.sampled_from(["all", "window"]))
     def open(self, retain: Any) -> None:
@@ -74,7 +74,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.session.reset()
         self.said.clear()
 
-    @rule(direction=st.sampled_from(["forward", "backward", "both"]), start=st.none() | frames, stride=strides)
+    @rule(
+        direction=st.sampled_from(["forward", "backward", "both"]), start=st.none() | frames, stride=strides
+    )
     def propagate(self, direction: Any, start: int | None, stride: int) -> None:
         if not self.said or not all(self.said.values()):
             with pytest.raises(PromptError):

@@ -9,7 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from sam2_video.transforms import PIXEL_MEAN, PIXEL_STD, FrameTransform, check_integer, make_prompt, merge_prompts
+from sam2_video.transforms import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    FrameTransform,
+    check_integer,
+    make_prompt,
+    merge_prompts,
+)
 from sam2_video.types import Prompt, PromptError
 
 SIZE = (48, 80)  # (H, W)
@@ -53,7 +60,9 @@ def test_frame_is_left_as_it_was() -> None:
     assert (rgb == before).all()
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)]
+)
 def test_other_arrays_are_no_frames(bad: Any) -> None:
     with pytest.raises(ValueError, match="uint8 RGB"):
         FrameTransform(64).pixels(bad)
@@ -76,7 +85,9 @@ def test_box_corners_come_before_clicks() -> None:
     prompt = Prompt(points=((40, 24), (8, 8)), labels=(1, 0), box=(0, 0, 80, 48))
     made = FrameTransform(64).prompt_tensors(prompt, SIZE)
     assert made.labels.tolist() == [[2, 3, 1, 0]]
-    assert torch.allclose(made.points[0], torch.tensor([[0.0, 0.0], [64.0, 64.0], [32.0, 32.0], [6.4, 32 / 3]]))
+    assert torch.allclose(
+        made.points[0], torch.tensor([[0.0, 0.0], [64.0, 64.0], [32.0, 32.0], [6.4, 32 / 3]])
+    )
     assert made.mask is None and made.previous is None
 
 
@@ -145,7 +156,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "complaint"), BAD, ids=[f"{i}-{text[:12]}" for i, (_, text) in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("given", "complaint"), BAD, ids=[f"{i}-{text[:12]}" for i, (_, text) in enumerate(BAD)]
+)
 def test_bad_prompts_are_refused_with_a_reason(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(PromptError, match=complaint):
         make_prompt(SIZE, where="frame 7", **given)

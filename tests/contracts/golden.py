@@ -31,7 +31,9 @@ class GoldenCase:
 
 def golden_names(kind: str) -> list[str]:
     """Names of the SAM 2 cases that lie beside the checkout; none without the reference material."""
-    return sorted(path.stem for path in GOLDEN.glob(f"{kind}_*.npz") if not path.stem.startswith("image_sam_"))
+    return sorted(
+        path.stem for path in GOLDEN.glob(f"{kind}_*.npz") if not path.stem.startswith("image_sam_")
+    )
 
 
 def load_case(name: str) -> GoldenCase:

@@ -1,4 +1,4 @@
-"""Clips give what the reference implementation gives (its README says how the numbers were made, and the bounds)."""
+"""Clips give what the reference implementation gives (its README says how that was made, and the bounds)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sam2_video.video_predictor import VideoPredictor
 from tests.contracts.golden import REFERENCE, GoldenCase, disc, golden_model, golden_names, load_case
 from tests.paths import needs_shared
 
-# Logits (99.9 % of the pixels), presence and pointer of the first prompted frame of a case and of the one after it.
+# Logits (99.9 % of the pixels), presence and pointer of the first prompted frame, and of the one after it.
 FIRST, NEXT = 2e-4, 4e-3
 # Later frames drift: twice the reference's difference from itself.
 LATER = {"logits": 0.1, "presence": 0.02, "pointer": 0.01}
@@ -50,7 +50,7 @@ def test_folder_agrees_end_to_end(tmp_path: Path) -> None:
 
 
 def jpeg_folder(case: GoldenCase, folder: Path) -> Path:
-    """The first frames of the clip, as many as the case saw: pointers' time is measured in the clip's length."""
+    """As many frames as the case saw: pointers' time is measured in the clip's length."""
     count = 1 + max(max(frames) for key, frames in case.arrays.items() if key.endswith("/frames"))
     for file in sorted((REFERENCE / "frames" / "bedroom").glob("*.jpg"))[:count]:
         shutil.copy(file, folder)
@@ -58,7 +58,7 @@ def jpeg_folder(case: GoldenCase, folder: Path) -> Path:
 
 
 def play(case: GoldenCase, source: Any, resize: Any) -> int:
-    """Do the steps of a case; compare every frame that comes out, and return how many objects were compared."""
+    """Do the steps of a case; compare all frames that come out, and count the comparisons."""
     policy = MemoryPolicy()
     for override in case.meta["extra"]:
         if override.startswith("++model.max_cond_frames_in_attn="):
@@ -100,7 +100,9 @@ def compare_pass(
         if first_pass and len(order) < 2:
             bounds = dict.fromkeys(LATER, FIRST if not order else NEXT)
         for row, object_id in enumerate(result.object_ids):
-            compare_object(case, f"step{number}/frame{result.frame}/obj{object_id}", session, result, row, bounds)
+            compare_object(
+                case, f"step{number}/frame{result.frame}/obj{object_id}", session, result, row, bounds
+            )
             compared += 1
         order.append(result.frame)
     assert order == case.arrays[f"step{number}/frames"].tolist()
