@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sam2_video.memory import MemoryPolicy
-from sam2_video.session import SessionOptions, VideoSession
+from sam2_video.session import CACHED_FRAMES, SessionOptions, VideoSession
 from sam2_video.sources import FrameArrays
 from sam2_video.timeline import Row
 from sam2_video.types import Prompt, PromptError, Recall, Sam2VideoError
@@ -301,6 +301,7 @@ def test_window_keeps_a_bounded_state() -> None:
     for _ in session.propagate():
         assert len(track.bank.tracked) <= policy.horizon
         assert max(len(track.predictions), len(track.paces)) <= policy.horizon + 1
+        assert len(session._features) <= CACHED_FRAMES
     everything, _ = make_session(clip(100))
     everything.prompt(frame=0, object_id=1, **CLICK)
     list(everything.propagate())
