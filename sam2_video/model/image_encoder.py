@@ -34,11 +34,24 @@ class FpnNeck(nn.Module):
         self.width = width
         self.convs = nn.ModuleList(LateralConv(channels, width) for channels in backbone_channel_list)
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Four maps, finest first -> three (B, width, H, W) maps at strides 4, 8 and 16."""
-        lateral = [conv(x) for conv, x in zip(reversed(self.convs), maps, strict=True)]
-        top_down = F.interpolate(lateral[3].float(), scale_factor=2.0, mode="nearest").to(lateral[3].dtype)
-        return [lateral[0], lateral[1], lateral[2] + top_down]
+    def forward(self, maps: Sequence[Tensor], heads: Sequence[nn.Conv2d]) -> list[Tensor]:
+        """Four maps, finest first, and the projections that follow levels 0 and 1 -> maps at strides 4, 8 and 16.
+
+        A level's own projection and the one in `heads` are both linear with nothing between them: their product is
+        applied, so that the full width never exists at the fine levels.
+        """
+        lateral = [conv.conv for conv in reversed(self.convs)]
+        fine = [_project_twice(x, conv, head) for x, conv, head in zip(maps, lateral, heads, strict=False)]
+        coarse, coarsest = lateral[2](maps[2]), lateral[3](maps[3])
+        top_down = F.interpolate(coarsest.float(), scale_factor=2.0, mode="nearest").to(coarse.dtype)
+        return [*fine, coarse + top_down]
+
+
+def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """second(first(x)) for 1 x 1 convolutions, as one convolution."""
+    inner, outer = first.weight.flatten(1), second.weight.flatten(1)
+    bias = None if first.bias is None or second.bias is None else outer @ first.bias + second.bias
+    return F.conv2d(x, (outer @ inner)[..., None, None], bias)
 
 
 class ImageEncoder(nn.Module):
@@ -50,7 +63,7 @@ class ImageEncoder(nn.Module):
         self.trunk = trunk
         self.neck = neck
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) normalised pixels -> three maps at strides 4, 8 and 16."""
-        out: list[Tensor] = self.neck(self.trunk(pixels))
+    def forward(self, pixels: Tensor, heads: Sequence[nn.Conv2d]) -> list[Tensor]:
+        """(B, 3, S, S) normalised pixels -> maps at strides 4, 8 (both through their head) and 16."""
+        out: list[Tensor] = self.neck(self.trunk(pixels), heads)
         return out

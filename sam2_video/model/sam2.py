@@ -119,9 +119,9 @@ class SAM2(nn.Module):
         if pixels.shape[-1] != pixels.shape[-2]:
             raise ValueError(f"the model frame is square, got {tuple(pixels.shape[-2:])}")
         check_image_size(pixels.shape[-1])
-        quarter, half, coarse = self.image_encoder(pixels.to(self.dtype))
-        fine = (self.sam_mask_decoder.conv_s0(quarter), self.sam_mask_decoder.conv_s1(half))
-        return ImageFeatures(coarse, fine)
+        heads = (self.sam_mask_decoder.conv_s0, self.sam_mask_decoder.conv_s1)
+        quarter, half, coarse = self.image_encoder(pixels.to(self.dtype), heads)
+        return ImageFeatures(coarse, (quarter, half))
 
     def attend_memory(self, features: ImageFeatures, recall: Recall) -> Tensor:
         """Condition a frame on what is recalled of N objects -> (N, C, h, w).

@@ -1,0 +1,273 @@
+"""The training loop: steps, schedule, running average, checkpoints that resume exactly, validation.
+
+    settings = load_settings("nano", ["stills=data/stills", "validation=data/davis"])
+    train(settings, Path("runs/nano"))      # call again after a kill: it goes on where the last checkpoint was
+
+A run's folder holds `settings.json`, `log.csv`, `validation.csv`, `last.pt` (everything needed to go on),
+`best.safetensors` and `last.safetensors` (the running average of the weights, ready for `load_model`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sam2_video.config import build_model
+from sam2_video.model.sam2 import SAM2
+from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
+from sam2_video.training.losses import Losses, average
+from sam2_video.training.rollout import roll_out
+from sam2_video.training.settings import TrainSettings
+from sam2_video.types import CheckpointError
+
+log = logging.getLogger(__name__)
+
+PROMPT_STREAM = 1  # keeps the random stream of prompts apart from that of the clips
+FREE_OF_DECAY = ("pos_embed", "pos_embed_window", "maskmem_tpos_enc", "no_mem_embed", "no_obj")
+# These decide where and how a run executes, not what it computes: a resumed run may change them.
+RUN_ONLY = (
+    *("workers", "threads", "log_every", "save_minutes", "validate_minutes", "validate_frames", "validation"),
+    *("tensorboard", "card"),
+)
+
+
+class Trainer:
+    """One run in one folder."""
+
+    def __init__(self, settings: TrainSettings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        self.model = _start(settings).to(settings.device).train()
+        self.average = _start(settings).to(settings.device).eval()  # the running average that is validated and shipped
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings.weight_decay), fused=True)
+        self.step = 0
+        self.seconds = 0.0
+        self.best = -math.inf
+        self._resume()
+
+    def run(self, clips: MakesClips) -> None:
+        """Train from the current step to the end of the last stage."""
+        settings = self.settings
+        write_json(self.folder / "settings.json", asdict(settings))
+        saved = validated = time.monotonic()
+        recent: list[Losses] = []
+        with tqdm(total=settings.total_steps, initial=self.step, unit="step", desc="train") as bar:
+            for batch in self._batches(clips):
+                began = time.monotonic()
+                losses, norm = self.advance(batch)
+                recent.append(losses)
+                self.seconds += time.monotonic() - began
+                bar.update()
+                now = time.monotonic()
+                if self.step % settings.log_every == 0:
+                    self._log(recent, norm, bar)
+                    recent = []
+                if now - saved > 60 * settings.save_minutes:
+                    self.save()
+                    saved = now
+                if now - validated > 60 * settings.validate_minutes:
+                    self.validate()
+                    validated = time.monotonic()
+        self.validate()
+        self.save()
+
+    def advance(self, batch: Batch) -> tuple[Losses, float]:
+        """One optimiser step on one batch; returns the losses and the gradient's norm before clipping."""
+        settings = self.settings
+        stage = settings.stages[settings.locate(self.step)[0]]
+        rng = np.random.default_rng([settings.seed, PROMPT_STREAM, self.step])
+        rate = settings.learning_rate * self._schedule()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        device = torch.device(settings.device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            losses = roll_out(self.model, batch.to(device), stage, rng)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm))
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self._update_average()
+        else:
+            log.warning("step %d: the gradient is not finite; the step is left out", self.step)
+        self.step += 1
+        return losses, norm
+
+    def validate(self) -> None:
+        """Score the running average on the validation folder, and keep it if it is the best so far."""
+        settings = self.settings
+        score = math.nan
+        if settings.validation is not None:
+            from sam2_video.evaluation.vos import evaluate_davis
+
+            report = evaluate_davis(self.average, Path(settings.validation), max_frames=settings.validate_frames)
+            score = report.jandf
+            append_row(
+                self.folder / "validation.csv",
+                {"step": self.step, "seconds": round(self.seconds), "jandf": score, "j": report.j, "f": report.f},
+            )
+            log.info("step %d: J&F %.1f", self.step, 100 * score)
+        if math.isnan(score) or score > self.best:
+            self.best = max(self.best, score) if not math.isnan(score) else self.best
+            self.export(self.folder / "best.safetensors", score)
+
+    def export(self, path: Path, score: float = math.nan) -> None:
+        """Write the running average as weights that `load_model` reads."""
+        from sam2_video.checkpoint import save_weights
+
+        settings = self.settings
+        card = {**settings.card, "steps": self.step, "hours": round(self.seconds / 3600, 2), "validation_jandf": score}
+        metadata = {
+            "sam2_video.config": settings.model,
+            "sam2_video.overrides": json.dumps(list(settings.overrides)),
+            "sam2_video.card": json.dumps(card, default=str),
+        }
+        save_weights(self.average, path, metadata)
+
+    def save(self) -> None:
+        """Write everything that is needed to go on, aside and then in place."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "settings": json.dumps(_fingerprint(self.settings)),
+        }
+        aside = self.folder / "last.pt.part"
+        torch.save(state, aside)
+        os.replace(aside, self.folder / "last.pt")
+        self.export(self.folder / "last.safetensors")
+
+    def _resume(self) -> None:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.settings.device, weights_only=True)
+        was, now = json.loads(state["settings"]), json.loads(json.dumps(_fingerprint(self.settings)))
+        changed = sorted(key for key in {*was, *now} - {"stages"} if was.get(key) != now.get(key))
+        if not _same_past(was["stages"], now["stages"], state["step"]):
+            changed.append("stages that have begun")
+        if changed:
+            raise CheckpointError(
+                f"{path} belongs to a run with other settings ({', '.join(changed)} changed); "
+                "use another folder, or the same settings to go on"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        log.info("going on from step %d of %d", self.step, self.settings.total_steps)
+
+    def _batches(self, clips: MakesClips) -> Iterator[Batch]:
+        while self.step < self.settings.total_steps:
+            yield from load_batches(clips, self.settings, self.step)  # to the end of the stage; `advance` moves the step
+
+    def _schedule(self) -> float:
+        """Factor on the learning rate: linear warm-up, then a cosine over the run's work."""
+        settings = self.settings
+        warm = min(1.0, (self.step + 1) / max(settings.warmup_steps, 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * settings.progress(self.step)))
+        return warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average follows the weights closely; it grows slower to the configured decay.
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        mine, theirs = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+    def _log(self, recent: list[Losses], norm: float, bar: tqdm[Any]) -> None:
+        mean = average(recent)
+        stage = self.settings.stages[self.settings.locate(self.step - 1)[0]]
+        values = {name: round(value, 5) for name, value in mean.numbers().items()}
+        row = {"step": self.step, "stage": stage.name, "seconds": round(self.seconds, 1), "grad_norm": round(norm, 3)}
+        row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], **values}
+        append_row(self.folder / "log.csv", row)
+        bar.set_postfix(stage=stage.name, loss=values["total"], refresh=False)
+        if self.settings.tensorboard:
+            self._board().add_scalars("train", values, self.step)
+
+    def _board(self) -> Any:
+        if not hasattr(self, "_writer"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder))  # type: ignore[no-untyped-call]
+        return self._writer
+
+
+def train(settings: TrainSettings, folder: Path) -> Path:
+    """Run or resume a training; returns the best weights."""
+    trainer = Trainer(settings, folder)
+    trainer.run(make_clips(settings))
+    return folder / "best.safetensors"
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; norms, biases and embeddings do not."""
+    decay: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        is_free = parameter.ndim < 2 or any(part in name for part in FREE_OF_DECAY) or "embed" in name or "token." in name
+        (free if is_free else decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, with a header when the file is new."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def write_json(path: Path, value: Any) -> None:
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    os.replace(aside, path)
+
+
+def _start(settings: TrainSettings) -> SAM2:
+    if settings.init is not None:
+        from sam2_video.checkpoint import load_model
+
+        return load_model(settings.init, overrides=settings.overrides)
+    return build_model(settings.model, settings.overrides)
+
+
+def _fingerprint(settings: TrainSettings) -> dict[str, Any]:
+    return {key: value for key, value in asdict(settings).items() if key not in RUN_ONLY}
+
+
+def _same_past(was: list[dict[str, Any]], now: list[dict[str, Any]], step: int) -> bool:
+    """Do two curricula agree on the first `step` steps? What lies ahead may be planned anew."""
+    for a, b in zip(was, now, strict=False):
+        if {**a, "steps": 0} != {**b, "steps": 0} or min(a["steps"], b["steps"]) < min(step, a["steps"]):
+            return False
+        if step <= a["steps"]:
+            return True
+        if a["steps"] != b["steps"]:
+            return False
+        step -= a["steps"]
+    return step == 0
