@@ -20,40 +20,40 @@ def released(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
 
 
-def sub_configs() -> dict[str, dict]:
+def sub_configs(width: int = WIDTH) -> dict[str, dict]:
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 16,
         "embed_dim_per_stage": [16, 32, 64, 128],
         "blocks_per_stage": [1, 1, 2, 1],
         "num_attention_heads_per_stage": [1, 2, 4, 8],
-        "global_attention_blocks": [2],
+        "global_attention_blocks": [3],
     }
     vision = {
         "model_type": "sam2_vision_model",
         "backbone_config": backbone,
         "backbone_channel_list": [128, 64, 32, 16],
-        "fpn_hidden_size": WIDTH,
+        "fpn_hidden_size": width,
     }
-    decoder = {"hidden_size": WIDTH, "mlp_dim": 48, "num_attention_heads": 4, "iou_head_hidden_dim": WIDTH}
+    decoder = {"hidden_size": width, "mlp_dim": 48, "num_attention_heads": 4, "iou_head_hidden_dim": width}
     return {
         "vision_config": vision,
-        "prompt_encoder_config": {"hidden_size": WIDTH},
+        "prompt_encoder_config": {"hidden_size": width},
         "mask_decoder_config": decoder,
     }
 
 
-def hub_model(**options) -> torch.nn.Module:
+def hub_model(width: int = WIDTH, **options) -> torch.nn.Module:
     transformers = pytest.importorskip("transformers")
     config = transformers.Sam2VideoConfig(
-        **sub_configs(),
-        memory_attention_hidden_size=WIDTH,
+        **sub_configs(width),
+        memory_attention_hidden_size=width,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=48,
-        memory_encoder_hidden_size=WIDTH,
-        mask_downsampler_embed_dim=WIDTH,
-        memory_fuser_embed_dim=WIDTH,
-        memory_fuser_intermediate_dim=64,
+        memory_encoder_hidden_size=width,
+        mask_downsampler_embed_dim=width,
+        memory_fuser_embed_dim=width,
+        memory_fuser_intermediate_dim=4 * width,
         **options,
     )
     return randomise(transformers.Sam2VideoModel(config))
@@ -165,3 +165,75 @@ def test_one_copy_of_the_matrix_is_enough_and_two_must_agree():
         from_hub_layout(two)
     with pytest.raises(CheckpointError, match="5 rows, expected 4"):
         from_hub_layout({"prompt_encoder.point_embed.weight": torch.zeros(5, 4)})
+
+
+@pytest.mark.parity
+@torch.no_grad()
+def test_paired_names_play_the_same_part():
+    """Where two names of one shape were confused, the sets above would agree and the numbers would not."""
+    from sam2_video.checkpoint import load_weights
+    from sam2_video.config import build_model
+
+    theirs = hub_model(width=64, image_size=64, memory_attention_rope_feat_sizes=[4, 4]).eval()
+    for value in theirs.state_dict().values():
+        if value.dim() >= 2:
+            value.div_(value[0].numel() ** 0.5)
+    ours = build_model(
+        "sam2.1_hiera_tiny",
+        [
+            "image_size=64",
+            "width=64",
+            "model.trunk.embed_dim=16",
+            "model.trunk.stages=[1,1,2,1]",
+            "model.trunk.global_att_blocks=[3]",
+            "model.neck.backbone_channel_list=[128,64,32,16]",
+            "model.memory_attention.num_layers=2",
+            "model.memory_attention.hidden=48",
+            "model.mask_decoder.transformer.hidden=48",
+            "model.mask_decoder.transformer.heads=4",
+        ],
+    ).eval()
+    load_weights(ours, from_hub_layout(theirs.state_dict()), "transformers")
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+    def grid(tokens: torch.Tensor) -> torch.Tensor:
+        return tokens.transpose(1, 2).unflatten(2, (4, 4))
+
+    def close(left: torch.Tensor, right: torch.Tensor) -> None:
+        assert left.std() > 0.005  # else it would show nothing
+        torch.testing.assert_close(left, right.reshape(left.shape), rtol=1e-4, atol=1e-4)
+
+    frame, mask, vector = draw(1, 3, 64, 64), draw(1, 1, 64, 64), draw(3, 64)
+    close(ours.encode_image(frame).coarse, theirs.vision_encoder(frame).fpn_hidden_states[-1])
+    close(ours.obj_ptr_proj(vector), theirs.object_pointer_proj(vector))
+    decoder, hub_decoder = ours.sam_mask_decoder, theirs.mask_decoder
+    close(decoder.pred_obj_score_head(vector), hub_decoder.pred_obj_score_head(vector))
+    for mlp, hub_mlp in zip(
+        decoder.output_hypernetworks_mlps, hub_decoder.output_hypernetworks_mlps, strict=True
+    ):
+        close(mlp(vector), hub_mlp(vector))
+    pixels = draw(1, 64, 4, 4)
+    close(ours.memory_encoder(pixels, mask), theirs.memory_encoder(pixels, mask)[0])
+    close(ours.sam_prompt_encoder.mask_downscaling(mask), theirs.prompt_encoder.mask_embed(mask))
+
+    tokens, image, place = draw(2, 5, 64), draw(2, 16, 64), 0.1 * draw(2, 16, 64)
+    result = decoder.transformer(tokens, image, place)
+    hub_result = hub_decoder.transformer(
+        point_embeddings=tokens[:, None],
+        image_embeddings=grid(image),
+        image_positional_embeddings=grid(place),
+        attention_similarity=None,
+    )
+    close(result[0], hub_result[0])
+    close(result[1], hub_result[1])
+    memory = draw(2, 24, 64)  # 16 tokens of a map, 8 of pointers, which have no place
+    hub_result = theirs.memory_attention(
+        current_vision_features=image.transpose(0, 1),
+        memory=memory.transpose(0, 1),
+        current_vision_position_embeddings=place.transpose(0, 1),
+        memory_posision_embeddings=0.1 * memory.transpose(0, 1),
+        num_object_pointer_tokens=8,
+    )
+    close(ours.memory_attention(image, place, memory, 0.1 * memory, grid=(4, 4), placeless=8), hub_result)
