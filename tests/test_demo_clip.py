@@ -33,8 +33,10 @@ def test_masks_are_true(tmp_path: Path) -> None:
     scene = Scene()
     clip = draw_demo_clip(tmp_path / "demo.mp4", frames=1, size=(480, 270))
     assert set(clip.clicks) == set(OBJECTS)
+    for frame in (0, 60):  # at 60 the cat stands before the ball
+        masks = scene.render(frame)[1]
+        assert set(masks) == set(OBJECTS) and sum(m.astype(int) for m in masks.values()).max() == 1
     rgb, masks = scene.render(0)
-    assert set(masks) == set(OBJECTS) and sum(m.astype(int) for m in masks.values()).max() == 1
     for object_id, (x, y) in clip.clicks.items():
         assert clip.masks(0)[object_id][y, x] and masks[object_id].sum() > 400
         ring = masks[object_id] ^ np.roll(masks[object_id], 12, axis=1)

@@ -184,11 +184,16 @@ def test_overlay_is_h264_with_the_index_first(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_are_made_even(tmp_path: Path) -> None:
+    shown: list[np.ndarray] = []
     with VideoWriter(tmp_path / "odd.mp4") as writer:
-        for frame in range(3):
-            writer.write(numbered_frame(frame, (47, 63)))
+        writer.write(numbered_frame(20, (47, 63)))
+        assert writer._encoder is not None
+        writer._encoder.write = shown.append  # type: ignore[method-assign]
+        writer.write(numbered_frame(20, (47, 63)))
     with VideoFile(tmp_path / "odd.mp4") as clip:
         assert clip.size == (48, 64)
+    assert shown[0].shape == (48, 64, 3), "padded, not stretched"
+    assert np.array_equal(shown[0][:47, :63], numbered_frame(20, (47, 63)))
 
 
 def test_encoders_fall_back(

@@ -69,6 +69,61 @@ def test_few_frames_are_held(tmp_path: Path, backend: str, monkeypatch: pytest.M
             assert len(clip._block) <= 12
 
 
+class MissingDecoder:
+    """Jumps land `miss` frames late; frames 20 to 44 of 60 are all alike, which hides it."""
+
+    name, promised, fps = "opencv", 60, 25.0
+
+    def __init__(self, miss: int) -> None:
+        self.miss, self.at, self.seeks = miss, 0, 0
+
+    @staticmethod
+    def frame(number: int) -> np.ndarray:
+        return numbered_frame(20 if 20 <= number < 45 else number)
+
+    def read(self) -> np.ndarray:
+        if self.at >= 60:
+            raise decoders.DecodeError("the end")
+        self.at += 1
+        return self.frame(self.at - 1)
+
+    def seek(self, frame: int) -> None:
+        self.at, self.seeks = frame + self.miss, self.seeks + 1
+
+    def close(self) -> None:
+        self.at = 0
+
+
+@pytest.fixture
+def missing_clip(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[VideoFile, MissingDecoder]:
+    monkeypatch.setattr(video, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(video, "FAR", 16)
+    decoder = MissingDecoder(getattr(request, "param", 0))
+    monkeypatch.setattr(video, "open_decoder", lambda path, backend: decoder)
+    (tmp_path / "clip.mp4").touch()
+    return VideoFile(tmp_path / "clip.mp4"), decoder
+
+
+@pytest.mark.parametrize("missing_clip", [1, -1, 3], indirect=True)
+@pytest.mark.parametrize("seen", [40, 59])
+def test_a_jump_that_misses_among_equal_frames_does_no_harm(
+    seen: int, missing_clip: tuple[VideoFile, MissingDecoder]
+) -> None:
+    clip, decoder = missing_clip
+    clip.read(seen)
+    for frame in [39, *range(39, 60), *range(59, -1, -1)]:
+        assert np.array_equal(clip.read(frame), decoder.frame(frame)), frame
+    assert decoder.seeks
+
+
+def test_going_backward_jumps_once_a_block(missing_clip: tuple[VideoFile, MissingDecoder]) -> None:
+    clip, decoder = missing_clip
+    assert len(list(clip.frames())) == len(list(clip.frames(59, step=-1))) == 60
+    assert decoder.seeks <= 60 / 12
+
+
 def test_going_backward_decodes_few_frames_twice(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
