@@ -56,18 +56,18 @@ def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str
 def instantiate_config(config: DictConfig, *, allow: Sequence[str] = ()) -> Any:
     """Build what a `_target_` node describes.
 
-    Refuses (ConfigError) any `_target_` outside this package unless it starts with a prefix in `allow`: a
-    configuration from a stranger must not run code.
+    Refuses (ConfigError) any `_target_` that is not a network module of this package, unless it starts with a
+    prefix in `allow`: a configuration from a stranger must not run code.
     """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     for target in _targets(OmegaConf.to_container(config, resolve=True)):
-        if not _is_allowed(target, (OWN_PREFIX, *allow)):
+        if not _is_allowed(target, allow) and not _is_own_module(target):
             raise ConfigError(
-                f"the configuration wants to build {target!r}, which is outside {OWN_PREFIX[:-1]}; if you trust it, "
-                f"pass allow=[{target.rsplit('.', 1)[0]!r}]"
+                f"the configuration wants to build {target!r}, no network module of {OWN_PREFIX[:-1]}; "
+                f"if you trust it, pass allow=[{target.rsplit('.', 1)[0]!r}]"
             )
     try:
         return instantiate(config, _convert_="all")
@@ -135,6 +135,24 @@ def _targets(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _targets(value)
+
+
+def _is_own_module(target: str) -> bool:
+    """Is this a network module that this package defines?
+
+    The name alone does not tell: `sam2_video.registry.Path.unlink` begins with ours too, and functions of our
+    own write and remove files.
+    """
+    from hydra.utils import get_class
+    from torch import nn
+
+    if not target.startswith(OWN_PREFIX):
+        return False
+    try:
+        found = get_class(target)
+    except Exception:  # whatever Hydra makes of a name that is not there, or of one that it distrusts
+        return False
+    return issubclass(found, nn.Module) and found.__module__.startswith(OWN_PREFIX)
 
 
 def _is_allowed(target: str, prefixes: Sequence[str]) -> bool:
