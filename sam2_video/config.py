@@ -28,7 +28,9 @@ def config_folder() -> Path:
 
 def model_names() -> tuple[str, ...]:
     """Names that `build_model` knows."""
-    return tuple(sorted(path.stem for path in (config_folder() / "model").glob("*.yaml") if path.stem != "base"))
+    return tuple(
+        sorted(path.stem for path in (config_folder() / "model").glob("*.yaml") if path.stem != "base")
+    )
 
 
 def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -49,7 +51,9 @@ def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str
             OmegaConf.resolve(config)
         except (HydraException, OmegaConfBaseException) as error:
             cause = f" ({error.__cause__})" if error.__cause__ else ""
-            raise ConfigError(f"cannot compose {name_or_path} with overrides {list(overrides)}: {error}{cause}") from error
+            raise ConfigError(
+                f"cannot compose {name_or_path} with overrides {list(overrides)}: {error}{cause}"
+            ) from error
     return config
 
 
@@ -75,7 +79,9 @@ def instantiate_config(config: DictConfig, *, allow: Sequence[str] = ()) -> Any:
         raise ConfigError(f"cannot build the configuration: {error.__cause__ or error}") from error
 
 
-def build_model(name_or_path: str | Path, overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> SAM2:
+def build_model(
+    name_or_path: str | Path, overrides: Sequence[str] = (), *, allow: Sequence[str] = ()
+) -> SAM2:
     """Build a network without weights, by packaged name or by the path of a YAML file.
 
     `overrides` are Hydra's, for example `["image_size=512", "model.trunk.embed_dim=48"]`. Raises ConfigError.
@@ -100,7 +106,9 @@ def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]
     path = Path(text).expanduser()
     if path.suffix not in (".yaml", ".yml"):
         names = ", ".join(sorted(p.stem for p in (packaged / group).glob("*.yaml") if p.stem != "base"))
-        raise ConfigError(f"no {group} configuration is called {text!r}; known: {names}; or give the path of a .yaml file")
+        raise ConfigError(
+            f"no {group} configuration is called {text!r}; known: {names}; or give the path of a .yaml file"
+        )
     if not path.is_file():
         raise ConfigError(f"configuration file {path} does not exist")
     return path.resolve().parent, path.name, [f"hydra.searchpath=[file://{packaged}]"]

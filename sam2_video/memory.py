@@ -85,7 +85,9 @@ class MemoryBank:
             memory = self.tracked.get(past) or rest.get(past)
             if memory is not None:
                 masks.append((k - 1, memory))
-        return Recall(tuple(masks), self._pointers(frame, step, attended, rest, frame_count), self._span(frame_count))
+        return Recall(
+            tuple(masks), self._pointers(frame, step, attended, rest, frame_count), self._span(frame_count)
+        )
 
     def forget(self, frame: int, step: int = 1) -> None:
         """Drop tracked memories that no frame after `frame` can reach when walking on in direction `step`."""
@@ -101,7 +103,9 @@ class MemoryBank:
         before = max((past for past in self.prompted if past < frame), default=None)
         after = min((past for past in self.prompted if past >= frame), default=None)
         chosen = [past for past in (before, after) if past is not None][:limit]
-        others = sorted((past for past in self.prompted if past not in chosen), key=lambda past: abs(past - frame))
+        others = sorted(
+            (past for past in self.prompted if past not in chosen), key=lambda past: abs(past - frame)
+        )
         return {past: self.prompted[past] for past in chosen + others[: limit - len(chosen)]}
 
     def _pointers(

@@ -36,7 +36,9 @@ def segment_next(model: SAM2, features: ImageFeatures, recall: Recall) -> MaskPr
     return best(model.decode(pixels, features.fine), multimask=True)
 
 
-def remember(model: SAM2, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+def remember(
+    model: SAM2, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool
+) -> FrameMemory:
     """Make the memory that N objects leave behind on a frame."""
     return model.encode_memory(features, prediction, prompted=prompted)
 
@@ -47,7 +49,9 @@ def stack_recalls(recalls: Sequence[Recall]) -> Recall:
     if any(recall.layout != first.layout for recall in recalls):
         raise ValueError("only recalls of equal layout can share a batch")
     masks = [(slot, _stack([r.masks[i][1] for r in recalls])) for i, (slot, _) in enumerate(first.masks)]
-    pointers = [(gap, _stack([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)]
+    pointers = [
+        (gap, _stack([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)
+    ]
     return Recall(tuple(masks), tuple(pointers), first.pointer_span)
 
 

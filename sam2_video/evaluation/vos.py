@@ -42,8 +42,8 @@ def evaluate_davis(
 ) -> Report:
     """Track every object of every sequence from a prompt made of its first annotation, and score it.
 
-    The first and last frame are not scored, as in DAVIS. `max_frames` stops each sequence early (a quicker, easier
-    measure). Leaves the model in the mode it was in.
+    The first and last frame are not scored, as in DAVIS. `max_frames` stops each sequence early (a quicker,
+    easier measure). Leaves the model in the mode it was in.
     """
     was_training = model.training
     predictor = VideoPredictor(model)
@@ -59,7 +59,9 @@ def evaluate_davis(
     return Report(mean.j, mean.f, scores)
 
 
-def _score(predictor: VideoPredictor, sequence: DavisSequence, kind: PromptKind, max_frames: int | None) -> Score:
+def _score(
+    predictor: VideoPredictor, sequence: DavisSequence, kind: PromptKind, max_frames: int | None
+) -> Score:
     count = min(len(sequence), max_frames or len(sequence))
     frames = [sequence.image(frame) for frame in range(count)]
     first = sequence.labels(0)

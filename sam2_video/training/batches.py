@@ -81,15 +81,21 @@ def make_clips(settings: TrainSettings) -> MakesClips:
     """Open the data of a run. Raises DataError when a folder holds none."""
     import cv2
 
-    # OpenCV's thread pool does not survive a fork: a worker that touches it waits for ever. So it never starts.
+    # OpenCV's thread pool does not survive a fork: a worker that touches it waits for ever. It never starts.
     cv2.setNumThreads(0)
     stills: MakesClips | None = None
     videos: MakesClips | None = None
     if settings.stills is not None:
-        folders = [p for p in sorted(Path(settings.stills).iterdir()) if p.is_dir() and p.name not in settings.exclude]
+        folders = [
+            p
+            for p in sorted(Path(settings.stills).iterdir())
+            if p.is_dir() and p.name not in settings.exclude
+        ]
         found = find_stills(folders)
         if not found:
-            raise DataError(f"{settings.stills} holds no stills; expected SET/images/X.jpg with SET/masks/X.png")
+            raise DataError(
+                f"{settings.stills} holds no stills; expected SET/images/X.jpg with SET/masks/X.png"
+            )
         maker = ClipMaker(found, ClipConfig(seed=settings.seed))
         maker.preload()  # before workers are forked, so that they share the decoded pictures
         stills = maker

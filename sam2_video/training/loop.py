@@ -1,7 +1,7 @@
-"""The training loop: steps, schedule, running average, checkpoints that resume exactly, validation.
+"""The training loop: steps, schedule, running average, exact resume, validation.
 
     settings = load_settings("nano", ["stills=data/stills", "validation=data/davis"])
-    train(settings, Path("runs/nano"))      # call again after a kill: it goes on where the last checkpoint was
+    train(settings, Path("runs/nano"))   # call again after a kill: it goes on from the last checkpoint
 
 A run's folder holds `settings.json`, `log.csv`, `validation.csv`, `last.pt` (everything needed to go on),
 `best.safetensors` and `last.safetensors` (the running average of the weights, ready for `load_model`).
@@ -13,7 +13,6 @@ import csv
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,7 +35,11 @@ from sam2_video.types import CheckpointError
 log = logging.getLogger(__name__)
 
 PROMPT_STREAM = 1  # keeps the random stream of prompts apart from that of the clips
-FREE_OF_DECAY = ("pos_embed", "pos_embed_window", "maskmem_tpos_enc", "no_mem_embed", "no_obj")
+# Learned codes and tokens: like norms and biases they are not pulled to zero.
+FREE_OF_DECAY = (
+    *("pos_embed", "maskmem_tpos_enc", "no_mem_", "no_obj_", "point_embeddings", "not_a_point_embed"),
+    *("no_mask_embed", "iou_token", "mask_tokens", "obj_score_token"),
+)
 # These decide where and how a run executes, not what it computes: a resumed run may change them.
 RUN_ONLY = (
     *("workers", "threads", "log_every", "save_minutes", "validate_minutes", "validate_frames", "validation"),
@@ -55,7 +58,9 @@ class Trainer:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.model = _start(settings).to(settings.device).train()
-        self.average = _start(settings).to(settings.device).eval()  # the running average that is validated and shipped
+        self.average = (
+            _start(settings).to(settings.device).eval()
+        )  # the running average that is validated and shipped
         self.average.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings.weight_decay), fused=True)
         self.step = 0
@@ -118,11 +123,19 @@ class Trainer:
         if settings.validation is not None:
             from sam2_video.evaluation.vos import evaluate_davis
 
-            report = evaluate_davis(self.average, Path(settings.validation), max_frames=settings.validate_frames)
+            report = evaluate_davis(
+                self.average, Path(settings.validation), max_frames=settings.validate_frames
+            )
             score = report.jandf
             append_row(
                 self.folder / "validation.csv",
-                {"step": self.step, "seconds": round(self.seconds), "jandf": score, "j": report.j, "f": report.f},
+                {
+                    "step": self.step,
+                    "seconds": round(self.seconds),
+                    "jandf": score,
+                    "j": report.j,
+                    "f": report.f,
+                },
             )
             log.info("step %d: J&F %.1f", self.step, 100 * score)
         if math.isnan(score) or score > self.best:
@@ -134,7 +147,12 @@ class Trainer:
         from sam2_video.checkpoint import save_weights
 
         settings = self.settings
-        card = {**settings.card, "steps": self.step, "hours": round(self.seconds / 3600, 2), "validation_jandf": score}
+        card = {
+            **settings.card,
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "validation_jandf": score,
+        }
         metadata = {
             "sam2_video.config": settings.model,
             "sam2_video.overrides": json.dumps(list(settings.overrides)),
@@ -155,7 +173,7 @@ class Trainer:
         }
         aside = self.folder / "last.pt.part"
         torch.save(state, aside)
-        os.replace(aside, self.folder / "last.pt")
+        aside.replace(self.folder / "last.pt")
         self.export(self.folder / "last.safetensors")
 
     def _resume(self) -> None:
@@ -180,7 +198,9 @@ class Trainer:
 
     def _batches(self, clips: MakesClips) -> Iterator[Batch]:
         while self.step < self.settings.total_steps:
-            yield from load_batches(clips, self.settings, self.step)  # to the end of the stage; `advance` moves the step
+            yield from load_batches(
+                clips, self.settings, self.step
+            )  # to the end of the stage; `advance` moves the step
 
     def _schedule(self) -> float:
         """Factor on the learning rate: linear warm-up, then a cosine over the run's work."""
@@ -200,7 +220,12 @@ class Trainer:
         mean = average(recent)
         stage = self.settings.stages[self.settings.locate(self.step - 1)[0]]
         values = {name: round(value, 5) for name, value in mean.numbers().items()}
-        row = {"step": self.step, "stage": stage.name, "seconds": round(self.seconds, 1), "grad_norm": round(norm, 3)}
+        row = {
+            "step": self.step,
+            "stage": stage.name,
+            "seconds": round(self.seconds, 1),
+            "grad_norm": round(norm, 3),
+        }
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], **values}
         append_row(self.folder / "log.csv", row)
         bar.set_postfix(stage=stage.name, loss=values["total"], refresh=False)
@@ -227,7 +252,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     decay: list[Tensor] = []
     free: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        is_free = parameter.ndim < 2 or any(part in name for part in FREE_OF_DECAY) or "embed" in name or "token." in name
+        is_free = parameter.ndim < 2 or any(part in name for part in FREE_OF_DECAY)
         (free if is_free else decay).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
@@ -245,7 +270,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     aside = path.with_name(path.name + ".part")
     aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def _start(settings: TrainSettings) -> SAM2:

@@ -1,4 +1,4 @@
-"""One training step's forward pass: simulated prompts, tracking with the inference functions, losses on every answer."""
+"""One training step forward: simulated prompts, the tracker's own functions, losses on every answer."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def _judge(prediction: MaskPrediction, batch: Batch, frame: int, *, multimask: b
     asked = slice(1, None) if multimask else slice(0, 1)
     void = None if batch.void is None else batch.void[frame]
     target, void = shrink_target(batch.masks[frame], candidates.logits.shape[-1], void)
-    return mask_losses(candidates.logits[:, asked], candidates.iou[:, asked], candidates.presence, target, void=void)
+    return mask_losses(
+        candidates.logits[:, asked], candidates.iou[:, asked], candidates.presence, target, void=void
+    )
 
 
 def _first_prompt(masks: Tensor, kind: str, rng: np.random.Generator) -> PromptTensors:

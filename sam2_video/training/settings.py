@@ -12,7 +12,7 @@ from sam2_video.types import ConfigError
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the curriculum: how long, on clips of what length and size, and how prompts are simulated."""
+    """A stretch of the curriculum: how long, on what clips, and how prompts are simulated."""
 
     name: str
     steps: int
@@ -26,9 +26,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.frames, self.batch) < 1 or self.size < 32 or self.size % 32:
-            raise ConfigError(f"stage {self.name!r}: steps, frames and batch are at least 1, size a multiple of 32")
+            raise ConfigError(
+                f"stage {self.name!r}: steps, frames and batch are at least 1, size a multiple of 32"
+            )
         if self.frames == 1 and self.mask_prompts > 0:
-            raise ConfigError(f"stage {self.name!r}: a mask prompt on a single picture leaves nothing to learn")
+            raise ConfigError(
+                f"stage {self.name!r}: a mask prompt on a single picture leaves nothing to learn"
+            )
 
     @property
     def work(self) -> float:
@@ -38,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """A training run. Every random choice is a function of `seed` and the step: a resumed run repeats it exactly."""
+    """A training run. Every random choice is a function of `seed` and the step, so that resuming is exact."""
 
     model: str
     stages: tuple[Stage, ...]
@@ -108,7 +112,9 @@ def load_settings(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Tr
 
     values: Any = OmegaConf.to_container(compose_config("train", name_or_path, overrides), resolve=True)
     try:
-        stages = tuple(Stage(name=name, **stage) for name, stage in (values.pop("stages", None) or {}).items() if stage)
+        stages = tuple(
+            Stage(name=name, **stage) for name, stage in (values.pop("stages", None) or {}).items() if stage
+        )
         tuples = {key: tuple(values.pop(key, None) or ()) for key in ("exclude", "overrides")}
         return TrainSettings(stages=stages, **tuples, **values)
     except TypeError as error:
