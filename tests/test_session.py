@@ -244,6 +244,13 @@ def test_walk_in_strides_reads_as_if_the_frames_between_did_not_exist(retain: st
         assert strided[1].pointers == plain[1].pointers
 
 
+def test_walk_in_strides_does_not_read_what_an_earlier_pass_tracked_between(session: VideoSession) -> None:
+    session.prompt(frame=0, object_id=1, **CLICK)
+    list(session.propagate())
+    found = dict(session.propagate(stride=3))
+    assert found[9][1].seen == [(-1, 0), (0, 6), (1, 3)]
+
+
 def test_prompts_between_the_frames_of_a_stride_are_read(session: VideoSession) -> None:
     for frame in (0, 4, 5, 10):
         session.prompt(frame=frame, object_id=1, **CLICK)

@@ -18,9 +18,11 @@ FRAME_SIZE = (48, 80)  # (H, W): not square, so that mixed-up axes show
 @lru_cache(maxsize=4)
 def toy_model(image_size: int = SIDE) -> SAM2:
     """`nano`'s parts with random weights that keep signals alive; every object counts as present."""
-    model = sam2_video.build_model(
-        "nano", overrides=[f"image_size={image_size}", "width=64", "memory_width=16"]
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model = sam2_video.build_model(
+            "nano", overrides=[f"image_size={image_size}", "width=64", "memory_width=16"]
+        )
     source = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.state_dict().items():
