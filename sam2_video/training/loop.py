@@ -213,7 +213,8 @@ class Trainer:
     def _update_average(self) -> None:
         # A young average follows the weights closely; it grows slower to the configured decay.
         decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
-        mine, theirs = list(self.average.parameters()), list(self.model.parameters())
+        mine: list[Tensor] = list(self.average.parameters())
+        theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
 
     def _log(self, recent: list[Losses], norm: float, bar: tqdm[Any]) -> None:
@@ -236,7 +237,7 @@ class Trainer:
         if not hasattr(self, "_writer"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self.folder))
         return self._writer
 
 

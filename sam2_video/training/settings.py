@@ -115,7 +115,7 @@ def load_settings(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Tr
         stages = tuple(
             Stage(name=name, **stage) for name, stage in (values.pop("stages", None) or {}).items() if stage
         )
-        tuples = {key: tuple(values.pop(key, None) or ()) for key in ("exclude", "overrides")}
-        return TrainSettings(stages=stages, **tuples, **values)
+        values |= {key: tuple(values.get(key) or ()) for key in ("exclude", "overrides")}
+        return TrainSettings(stages=stages, **values)
     except TypeError as error:
         raise ConfigError(f"{name_or_path} does not describe a training run: {error}") from error
