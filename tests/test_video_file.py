@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_a_rotated_clip_stands_upright(tmp_path: Path) -> None:
         assert clip.backend == "opencv"
 
 
-def test_opencv_takes_over_where_decord_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decord_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
     path = write_clip(tmp_path / "clip.mp4", 5)
     with VideoFile(path) as clip:
@@ -163,30 +164,63 @@ def test_opencv_takes_over_where_decord_is_absent(tmp_path: Path, monkeypatch: p
         VideoFile(path, "decord")
 
 
-def test_opencv_takes_over_where_decord_fails_on_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("where", ["__init__", "read"])
+def test_decord_takes_over_where_opencv_fails(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("decord")
-    original = decoders.DecordDecoder.read
-    calls = iter(range(100))
 
-    def failing(self: decoders.DecordDecoder) -> np.ndarray:
-        if next(calls) >= 7:
-            raise decoders.DecodeError("no more")
-        return original(self)
+    def failing(self: decoders.OpenCvDecoder, *_: object) -> None:
+        raise decoders.DecodeError("an unknown codec")
 
-    monkeypatch.setattr(decoders.DecordDecoder, "read", failing)
     path = write_clip(tmp_path / "clip.mp4", 20)
-    with VideoFile(path, "opencv") as other, VideoFile(path) as clip:
-        pairs = zip(clip.frames(), other.frames(), strict=True)
-        assert all(np.array_equal(a[1], b[1]) for a, b in pairs) and clip.backend == "opencv"
-    assert "decord fails at frame 7" in caplog.text
+    monkeypatch.setattr(decoders.OpenCvDecoder, where, failing)
+    with VideoFile(path) as clip:
+        assert clip.backend == "decord" and len(list(clip.frames())) == 20
+    with pytest.raises(SourceError, match="an unknown codec"):
+        VideoFile(path, "opencv")
+
+
+def test_memory_stays_flat_for_a_slow_reader(tmp_path: Path) -> None:
+    """decord fills memory with frames that a slow reader has not asked for; the decoder in use must not."""
+    path = write_clip(tmp_path / "clip.mp4", 300, (360, 640), options={"preset": "ultrafast"})
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is measured through /proc")
+    with VideoFile(path) as clip:
+        clip.read(30)
+        before = resident()
+        for frame in range(31, 80):
+            clip.read(frame)
+            time.sleep(0.003)
+        assert resident() - before < 60 * 2**20  # a frame is 0.7 MB, the rest of the clip 150 MB
 
 
 def test_the_count_is_right_where_the_header_lies(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mkv", 40, vary_rate=True)
-    with VideoFile(path, "opencv") as clip:
-        assert clip.count == 40 == len(list(clip.frames()))
+    for name in ("clip.mkv", "clip.ts"):
+        path = write_clip(tmp_path / name, 40, vary_rate=True, options={"bf": "3", "g": "12"})
+        with VideoFile(path, "opencv") as clip:
+            assert clip.count == 40 == len(list(clip.frames()))
+
+
+def test_a_trimmed_clip_ends_where_it_plays_to(tmp_path: Path) -> None:
+    """An edit list hides frames that the index counts: that is not a damaged file."""
+    data = bytearray(write_clip(tmp_path / "clip.mp4", 60, options={"g": "60", "bf": "0"}).read_bytes())
+    edit = data.find(b"elst") + 4 + 4 + 4  # version and flags, number of entries
+    length, start = (int.from_bytes(data[k : k + 4], "big") for k in (edit, edit + 4))
+    scale = int.from_bytes(data[(at := data.find(b"mdhd") + 4 + 12) : at + 4], "big")
+    assert (length, start) == (2400, 0)  # milliseconds; ticks
+    data[edit : edit + 8] = (1600).to_bytes(4, "big") + (scale * 800 // 1000).to_bytes(4, "big")
+    length_at = data.find(b"tkhd") + 4 + 20
+    data[length_at : length_at + 4] = (1600).to_bytes(4, "big")
+    (tmp_path / "trimmed.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "trimmed.mp4") as clip, VideoFile(tmp_path / "clip.mp4") as whole:
+        frames = [rgb for _, rgb in clip.frames()]
+        assert clip.count == len(frames) == 40
+        assert np.array_equal(frames[0], whole.read(20)) and np.array_equal(frames[39], whole.read(59))
 
 
 def test_frames_past_the_end(tmp_path: Path, backend: str) -> None:

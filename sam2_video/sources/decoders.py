@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.sources.mp4 import Mp4Info, inspect_mp4
 from sam2_video.types import SourceError
 
 BACKENDS = ("auto", "decord", "opencv")
@@ -29,8 +31,11 @@ class Decoder(Protocol):
     """Frames of one file in order, from wherever the last jump landed."""
 
     name: str
-    promised: int  # frames, according to the container
     fps: float | None
+
+    @property
+    def promised(self) -> int:
+        """Number of frames, according to the file."""
 
     def read(self) -> NDArray[np.uint8]:
         """Return the next frame, (H, W, 3) RGB. Raises DecodeError where there is none."""
@@ -42,7 +47,10 @@ class Decoder(Protocol):
 
 
 class DecordDecoder:
-    """Decoding by decord, which reads ahead in a thread of its own."""
+    """Decoding by decord.
+
+    It decodes ahead of a slow reader without limit, so that memory grows with the clip's length.
+    """
 
     name = "decord"
 
@@ -87,20 +95,32 @@ class OpenCvDecoder:
         import cv2
 
         self._cv2 = cv2
+        self._path = path
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise DecodeError("OpenCV cannot open it as a video")
         self.fps = _plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
-        self.promised = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if not _has_exact_index(path):
-            self.promised = self._count_by_decoding()
+
+    @cached_property
+    def promised(self) -> int:
+        """Frames by the header where it can be believed, else counted by decoding the file once."""
+        promised = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        return promised if self._holds(promised, inspect_mp4(self._path)) else self._count_by_decoding()
+
+    def _holds(self, promised: int, mp4: Mp4Info | None) -> bool:
+        """Can the header's count be believed, or is it at least what a broken file should have had?"""
+        if mp4 is None or promised <= 0:
+            return False  # outside MP4 the number is duration times rate, wrong wherever the rate varies
+        if not mp4.whole or mp4.seconds is None or self.fps is None:
+            return True
+        return abs(mp4.seconds * self.fps - promised) < 1.5  # more: trimmed, and some frames are hidden
 
     def _count_by_decoding(self) -> int:
-        # Outside MP4 the header's number is duration times rate, wrong wherever the rate varies.
+        other = self._cv2.VideoCapture(str(self._path), self._cv2.CAP_FFMPEG)  # going back can miss the start
         count = 0
-        while self._capture.grab():
+        while other.grab():
             count += 1
-        self.seek(0)
+        other.release()
         return count
 
     def read(self) -> NDArray[np.uint8]:
@@ -118,14 +138,14 @@ class OpenCvDecoder:
 
 
 def open_decoder(path: Path, backend: str = "auto") -> Decoder:
-    """Open a video with decord, and with OpenCV where decord is absent or fails.
+    """Open a video with OpenCV, whose memory stays flat, and with decord where OpenCV fails.
 
     Raises SourceError for an unknown backend and for a file that no permitted backend opens as a video.
     """
     if backend not in BACKENDS:
         raise SourceError(f"unknown video backend {backend!r}; expected one of {', '.join(BACKENDS)}")
     reasons = []
-    for decoder in (DecordDecoder, OpenCvDecoder):
+    for decoder in (OpenCvDecoder, DecordDecoder):
         if backend not in ("auto", decoder.name):
             continue
         try:
@@ -136,11 +156,6 @@ def open_decoder(path: Path, backend: str = "auto") -> Decoder:
     raise SourceError(
         f"{path} cannot be read as a video: damaged, incomplete or of another kind ({'; '.join(reasons)})"
     )
-
-
-def _has_exact_index(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(12)[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")  # MP4 and QuickTime
 
 
 def _plausible_fps(fps: float) -> float | None:

@@ -97,14 +97,13 @@ class VideoFile(Source):
         return rgb
 
     def _after_failure(self, error: DecodeError) -> Rgb:
-        """Go on with OpenCV where decord gives up; report what could be read where OpenCV does too."""
+        """Try decord where OpenCV opens a file but does not know its codec; else say what could be read."""
         at = self._next
-        if self._backend == "auto" and self._decoder.name == "decord":
-            _log.warning("decord fails at frame %d of %s (%s); trying OpenCV", at, self.path, error)
-            self._backend = "opencv"
-            self._sums = array("L")  # the two need not agree to the last bit
+        if at == 0 and self._backend == "auto" and self._decoder.name == "opencv":
+            _log.info("OpenCV cannot decode %s (%s); trying decord", self.path, error)
+            self._backend = "decord"
             self._reopen()
-            return self._decode_up_to(at)
+            return self._decode()
         if at == 0:
             raise SourceError(f"{self.path}: not one frame can be decoded ({error})") from error
         raise SourceError(
