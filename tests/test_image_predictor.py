@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sam2_video.image_predictor import ImagePredictor
-from sam2_video.types import PromptError, Sam2VideoError, SourceError
+from sam2_video.types import MaskCandidates, PromptError, Sam2VideoError, SourceError
 from tests.toys import FRAME_SIZE, SIDE, toy_clip, toy_model
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -60,7 +60,9 @@ def test_logits_are_clamped(predictor: ImagePredictor) -> None:
     huge = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 1e6)).logits
     limited = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 32.0)).logits
     assert torch.equal(huge, limited)
-    assert huge.abs().max() <= 32
+    loud = MaskCandidates(torch.full((1, 4, 16, 16), -99.0), torch.ones(1, 4), torch.zeros(1, 4, 8), torch.ones(1))
+    assert (predictor._result(loud, True).logits == -32).all()
+    assert (predictor._result(loud, False).logits == -32).all()
 
 
 def test_doubted_object_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ class Note:
     def __init__(self, kind: str, frame: int, number: int, recall: Recall, previous: Any = None) -> None:
         self.kind, self.frame, self.number, self.previous = kind, frame, number, previous
         self.logits = self
+        self.span = recall.pointer_span
         self.seen = sorted({(slot, m.frame) for slot, m in recall.masks})  # type: ignore[attr-defined]
         self.pointers = sorted({(gap, m.frame) for gap, m in recall.pointers})  # type: ignore[attr-defined]
 
@@ -232,16 +233,18 @@ def test_range_and_stride(session: VideoSession) -> None:
 
 
 @pytest.mark.parametrize("retain", ["all", "window"])
-def test_walk_in_strides_reads_as_if_the_frames_between_did_not_exist(retain: str) -> None:
-    long, _ = make_session(clip(60), retain=retain)
-    short, _ = make_session(clip(60)[::3], retain=retain)
+@pytest.mark.parametrize("count", [60, 28])
+def test_walk_in_strides_reads_as_if_the_frames_between_did_not_exist(retain: str, count: int) -> None:
+    long, _ = make_session(clip(count), retain=retain)
+    short, _ = make_session(clip(count)[::3], retain=retain)
     long.prompt(frame=0, object_id=1, **CLICK)
     short.prompt(frame=0, object_id=1, **CLICK)
     far, near = list(long.propagate(stride=3)), list(short.propagate())
-    assert [f for f, _ in far] == list(range(0, 60, 3))
+    assert [f for f, _ in far] == list(range(0, count, 3))
     for (_, strided), (_, plain) in zip(far, near, strict=True):
         assert strided[1].seen == plain[1].seen  # frames carry their original number as content
         assert strided[1].pointers == plain[1].pointers
+        assert strided[1].span == plain[1].span
 
 
 def test_walk_in_strides_does_not_read_what_an_earlier_pass_tracked_between(session: VideoSession) -> None:
