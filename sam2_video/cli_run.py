@@ -39,8 +39,9 @@ def load(options: ModelOptions) -> SAM2:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_model(options.model, device=device, dtype=options.dtype, overrides=options.overrides)
+    return load_model(
+        options.model, device=_device(options), dtype=options.dtype, overrides=options.overrides
+    )
 
 
 def claim_folder(out: Path, overwrite: bool) -> None:
@@ -88,10 +89,16 @@ def model_record(options: ModelOptions) -> dict[str, Any]:
         "weights": None if path is None else str(path),
         "sha256": digest,
         "overrides": list(options.overrides),
-        "device": options.device,
+        "device": _device(options),
         "dtype": options.dtype,
         "threads": options.threads,
     }
+
+
+def _device(options: ModelOptions) -> str:
+    import torch
+
+    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _weights(model: str) -> tuple[Path | None, str | None]:
