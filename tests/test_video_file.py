@@ -208,7 +208,8 @@ def test_the_count_is_right_where_the_header_lies(tmp_path: Path) -> None:
 
 def test_a_trimmed_clip_ends_where_it_plays_to(tmp_path: Path) -> None:
     """An edit list hides frames that the index counts: that is not a damaged file."""
-    data = bytearray(write_clip(tmp_path / "clip.mp4", 60, options={"g": "60", "bf": "0"}).read_bytes())
+    whole = write_clip(tmp_path / "clip.mp4", 60, options={"g": "60", "bf": "0"}, index_first=True)
+    data = bytearray(whole.read_bytes())
     edit = data.find(b"elst") + 4 + 4 + 4  # version and flags, number of entries
     length, start = (int.from_bytes(data[k : k + 4], "big") for k in (edit, edit + 4))
     scale = int.from_bytes(data[(at := data.find(b"mdhd") + 4 + 12) : at + 4], "big")
@@ -217,10 +218,13 @@ def test_a_trimmed_clip_ends_where_it_plays_to(tmp_path: Path) -> None:
     length_at = data.find(b"tkhd") + 4 + 20
     data[length_at : length_at + 4] = (1600).to_bytes(4, "big")
     (tmp_path / "trimmed.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "trimmed.mp4") as clip, VideoFile(tmp_path / "clip.mp4") as whole:
+    with VideoFile(tmp_path / "trimmed.mp4") as clip, VideoFile(whole) as full:
         frames = [rgb for _, rgb in clip.frames()]
         assert clip.count == len(frames) == 40
-        assert np.array_equal(frames[0], whole.read(20)) and np.array_equal(frames[39], whole.read(59))
+        assert np.array_equal(frames[0], full.read(20)) and np.array_equal(frames[39], full.read(59))
+    with VideoFile(cut(tmp_path / "trimmed.mp4", 0.7, tmp_path / "cut.mp4")) as clip:
+        with pytest.raises(SourceError, match="ends early"):  # trimmed and then truncated is damaged
+            list(clip.frames())
 
 
 def test_frames_past_the_end(tmp_path: Path, backend: str) -> None:
