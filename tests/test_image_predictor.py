@@ -60,7 +60,9 @@ def test_logits_are_clamped(predictor: ImagePredictor) -> None:
     huge = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 1e6)).logits
     limited = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 32.0)).logits
     assert torch.equal(huge, limited)
-    loud = MaskCandidates(torch.full((1, 4, 16, 16), -99.0), torch.ones(1, 4), torch.zeros(1, 4, 8), torch.ones(1))
+    loud = MaskCandidates(
+        torch.full((1, 4, 16, 16), -99.0), torch.ones(1, 4), torch.zeros(1, 4, 8), torch.ones(1)
+    )
     assert (predictor._result(loud, True).logits == -32).all()
     assert (predictor._result(loud, False).logits == -32).all()
 
