@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,15 @@ def model_names() -> tuple[str, ...]:
 
 
 def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the configuration `name_or_path` (a packaged name of this group, or a YAML file) with Hydra overrides.
+    """Compose the configuration `name_or_path`: a packaged name of this group, or the path of a YAML file.
 
-    Raises ConfigError when there is no such configuration or an override does not fit.
+    `overrides` are Hydra's. Raises ConfigError where there is no such configuration, or one does not fit.
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped, unused-ignore]
 
     folder, name, search = _locate(group, name_or_path)
     with _private_hydra():
@@ -49,7 +51,7 @@ def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str
             with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
                 config = compose(config_name=name, overrides=[*search, *overrides])
             OmegaConf.resolve(config)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
             cause = f" ({error.__cause__})" if error.__cause__ else ""
             raise ConfigError(
                 f"cannot compose {name_or_path} with overrides {list(overrides)}: {error}{cause}"
@@ -60,21 +62,27 @@ def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str
 def instantiate_config(config: DictConfig, *, allow: Sequence[str] = ()) -> Any:
     """Build what a `_target_` node describes.
 
-    Refuses (ConfigError) any `_target_` that is not a network module of this package, unless it starts with a
-    prefix in `allow`: a configuration from a stranger must not run code.
+    Refuses (ConfigError) any `_target_` that is not a network module of this package: a configuration from a
+    stranger must not run code. `allow` names more: a dotted name allows itself, and what its package defines
+    below it.
     """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    for target in _targets(OmegaConf.to_container(config, resolve=True)):
-        if not _is_allowed(target, allow) and not _is_own_module(target):
-            raise ConfigError(
-                f"the configuration wants to build {target!r}, no network module of {OWN_PREFIX[:-1]}; "
-                f"if you trust it, pass allow=[{target.rsplit('.', 1)[0]!r}]"
-            )
     try:
-        return instantiate(config, _convert_="all")
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration is not complete: {error}") from error
+    for node in _nodes(plain):
+        if isinstance(node, str) and "${" in node:
+            # An escaped interpolation: Hydra would resolve it once more, after the targets were looked at.
+            raise ConfigError(f"interpolations cannot be escaped here, got {node!r}")
+        if isinstance(node, dict) and "_target_" in node:
+            _check_target(node["_target_"], allow)
+    try:
+        return instantiate(plain, _convert_="all")
     except HydraException as error:
         raise ConfigError(f"cannot build the configuration: {error.__cause__ or error}") from error
 
@@ -86,10 +94,12 @@ def build_model(
 
     `overrides` are Hydra's, for example `["image_size=512", "model.trunk.embed_dim=48"]`. Raises ConfigError.
     """
+    from omegaconf import OmegaConf
+
     from sam2_video.model.sam2 import SAM2
 
     config = compose_config("model", name_or_path, overrides)
-    if "model" not in config:
+    if not OmegaConf.is_dict(config.get("model")):
         raise ConfigError(f"{name_or_path} has no node 'model'; start from one of {', '.join(model_names())}")
     model = instantiate_config(config.model, allow=allow)
     if not isinstance(model, SAM2):
@@ -104,45 +114,57 @@ def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]
     if (packaged / group / f"{text}.yaml").is_file():
         return packaged, f"{group}/{text}", []
     path = Path(text).expanduser()
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix != ".yaml":
         names = ", ".join(sorted(p.stem for p in (packaged / group).glob("*.yaml") if p.stem != "base"))
         raise ConfigError(
             f"no {group} configuration is called {text!r}; known: {names}; or give the path of a .yaml file"
         )
     if not path.is_file():
         raise ConfigError(f"configuration file {path} does not exist")
-    return path.resolve().parent, path.name, [f"hydra.searchpath=[file://{packaged}]"]
+    quoted = str(packaged).replace('"', '\\"')  # folders may have names that Hydra's grammar would take apart
+    return path.resolve().parent, path.name, [f'hydra.searchpath=["file://{quoted}"]']
 
 
 @contextmanager
 def _private_hydra() -> Iterator[None]:
     """Give the block a Hydra of its own: the host program's global state is put back afterwards."""
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+    from hydra.version import VersionBase
 
-    GlobalHydra.instance()
-    state = Singleton.get_state()
-    hosts = state["instances"].pop(GlobalHydra, None)
-    Singleton.set_state(state)
+    hosts, version, job = GlobalHydra.instance(), VersionBase.instance(), JobRuntime.instance()
+    of_job = job.conf
+    GlobalHydra.set_instance(copy(hosts))
+    GlobalHydra.instance().clear()
+    VersionBase.set_instance(copy(version))
+    job.conf = of_job.copy()
     try:
         yield
     finally:
-        state = Singleton.get_state()
-        state["instances"].pop(GlobalHydra, None)
-        if hosts is not None:
-            state["instances"][GlobalHydra] = hosts
-        Singleton.set_state(state)
+        GlobalHydra.set_instance(hosts)
+        VersionBase.set_instance(version)
+        job.conf = of_job
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _nodes(node: Any) -> Iterator[Any]:
+    """The node and everything below it, keys of dictionaries included."""
+    yield node
     if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from _targets(value)
+        for key, value in node.items():
+            yield from (key, *_nodes(value))
     elif isinstance(node, list):
         for value in node:
-            yield from _targets(value)
+            yield from _nodes(value)
+
+
+def _check_target(target: Any, allow: Sequence[str]) -> None:
+    if not isinstance(target, str):
+        raise ConfigError(f"a _target_ is a dotted name, got {target!r}")
+    if not _is_own_module(target) and not any(_is_allowed(target, prefix) for prefix in allow):
+        raise ConfigError(
+            f"the configuration wants to build {target!r}, which is no network module of {OWN_PREFIX[:-1]}; "
+            f"if you trust it, pass allow=[{target!r}]"
+        )
 
 
 def _is_own_module(target: str) -> bool:
@@ -151,17 +173,31 @@ def _is_own_module(target: str) -> bool:
     The name alone does not tell: `sam2_video.registry.Path.unlink` begins with ours too, and functions of our
     own write and remove files.
     """
-    from hydra.utils import get_class
     from torch import nn
 
     if not target.startswith(OWN_PREFIX):
         return False
-    try:
-        found = get_class(target)
-    except Exception:  # whatever Hydra makes of a name that is not there, or of one that it distrusts
+    found = _find(target)
+    is_network = isinstance(found, type) and issubclass(found, nn.Module)
+    return is_network and found.__module__.startswith(OWN_PREFIX)
+
+
+def _is_allowed(target: str, prefix: str) -> bool:
+    """Is this name the prefix itself, or below it and defined by its package, not merely imported there?"""
+    prefix = prefix.rstrip(".")
+    if target == prefix:
+        return True
+    package = prefix.partition(".")[0]
+    if not target.startswith(f"{prefix}."):
         return False
-    return issubclass(found, nn.Module) and found.__module__.startswith(OWN_PREFIX)
+    home = getattr(_find(target), "__module__", None) or ""
+    return home == package or home.startswith(f"{package}.")
 
 
-def _is_allowed(target: str, prefixes: Sequence[str]) -> bool:
-    return any(target == prefix or target.startswith(prefix.rstrip(".") + ".") for prefix in prefixes)
+def _find(target: str) -> Any:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(target)
+    except Exception:  # whatever Hydra makes of a name that is not there, or of one that it distrusts
+        return None
