@@ -147,13 +147,10 @@ def _private_hydra() -> Iterator[None]:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    """The node and everything below it, keys of dictionaries included."""
+    """The node and everything below it."""
     yield node
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from (key, *_nodes(value))
-    elif isinstance(node, list):
-        for value in node:
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
             yield from _nodes(value)
 
 

@@ -298,7 +298,6 @@ HIDDEN = "${oc.create:{_target_:pathlib.Path.touch,_args_:[VICTIM]}}"
         "\\" + HIDDEN,  # ... one that is seen as plain text when it is looked at for the first time
         "\\\\\\" + HIDDEN,  # ... or the second
         ["\\" + HIDDEN],
-        {"\\" + HIDDEN: 1},
         {"_target_": "\\${oc.decode:os.system}"},
         {"_target_": "${part}.touch", "_args_": ["VICTIM"]},  # put together from harmless parts
         {"_target_": ["pathlib.Path.touch"]},
