@@ -1,7 +1,7 @@
 """The network and the tracker against `transformers`' implementation of the same models, at toy size.
 
-Both hold the same random numbers. Where the two disagree in behaviour it says so here, and who agrees with the
-outputs of the reference implementation: so far that is us, each time.
+Both hold the same random numbers. Where the two disagree in behaviour it says so here, and who agrees with
+the outputs of the reference implementation: so far that is us, each time.
 """
 
 from __future__ import annotations
@@ -207,9 +207,9 @@ def test_masks_of_prompts(pair: Pair, name: str, hint: bool) -> None:
 def like_the_reference(theirs: Any) -> Iterator[None]:
     """Make mask prompts of theirs leave behind what those of the reference implementation do.
 
-    Theirs takes the pointer from the best of three masks, the reference from the single mask. Theirs remembers
-    the user's mask itself, the reference's video predictor its low-resolution logits, upsampled like any others.
-    Our results agree with the reference's (the `video_*` case with a `mask` step) only this way.
+    Theirs takes the pointer from the best of three masks, the reference from the single mask. Theirs
+    remembers the user's mask itself, the reference's video predictor its low-resolution logits, upsampled
+    like any others. Our results agree with the reference's (`video_t_mask_prompt`) only this way.
     """
     single, as_output = theirs._single_frame_forward, theirs._use_mask_as_output
 
@@ -259,9 +259,9 @@ def test_mask_prompts_of_theirs_differ(pair: Pair) -> None:
     assert not torch.equal(left["maskmem_features"], right["maskmem_features"])
 
 
-# Clips. Memories are rounded to bfloat16 by both, and sums in another order round differently now and then, by a
-# part in 256; each frame feeds the next. Logits are tens in size here; over these clips they drifted by 8e-3 at
-# most, once any memory was read wrongly by far more.
+# Clips. Memories are rounded to bfloat16 by both, and sums in another order round differently now and then,
+# by a part in 256; each frame feeds the next. Logits are tens in size here; over these clips they drifted by
+# 8e-3 at most, but by far more where a memory was read wrongly.
 DRIFT = 0.03
 ROUNDING = 1 / 128  # neighbours in bfloat16
 
@@ -287,10 +287,10 @@ def their_prompt(theirs: Any, session: Any, frame: int, object_id: int, **said: 
     theirs(session, frame_idx=frame)
 
 
-# All prompts come before tracking, and objects of one clip are prompted on the same frames. Otherwise theirs differs
-# again: a click on a tracked frame does not see the mask it corrects, and its memory counts as a tracked one (ours
-# agrees with the case `video_t_box_refine_reverse`); and where one object is prompted on a frame, the memories of all
-# are made as if they were.
+# All prompts come before tracking, and objects of one clip are prompted on the same frames. Otherwise theirs
+# differs again: a click on a tracked frame does not see the mask it corrects, and its memory counts as a
+# tracked one (ours agrees with `video_t_box_refine_reverse`); and where one object is prompted on a frame,
+# the memories of all are made as if they were.
 Said = tuple[int, int, dict[str, Any]]  # frame, object, prompt
 SCRIPTS: dict[str, tuple[str, list[Said]]] = {
     "click": ("forward", [(0, 1, {"points": [(30, 40)], "labels": [1]})]),
