@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from sam2_video.training.clips import ClipConfig, ClipMaker, TrainingClip
 from sam2_video.training.settings import Stage, TrainSettings
 from sam2_video.training.stills import find_stills
+from sam2_video.training.team import Team
 from sam2_video.types import DataError
 
+ALONE = Team()
 MIX_STREAM = 7  # keeps the choice between real clips and stills apart from every other random stream
 
 
@@ -52,18 +54,19 @@ class Mixture:
 
 
 class StageBatches(Dataset[Batch]):
-    """Item k is the batch of step k of a stage; clip numbers go on from one stage to the next."""
+    """Item k is this process's part of the batch of step k; clip numbers go on from one stage to the next."""
 
-    def __init__(self, maker: MakesClips, stage: Stage, first_clip: int) -> None:
+    def __init__(self, maker: MakesClips, stage: Stage, first_clip: int, team: Team) -> None:
         self.maker, self.stage, self.first_clip = maker, stage, first_clip
+        self.share = team.share(stage.batch)
 
     def __len__(self) -> int:
         return self.stage.steps
 
     def __getitem__(self, step: int) -> Batch:
         stage = self.stage
-        numbers = range(self.first_clip + step * stage.batch, self.first_clip + (step + 1) * stage.batch)
-        return collate([self.maker.make(n, frames=stage.frames, size=stage.size) for n in numbers])
+        first = self.first_clip + step * stage.batch
+        return collate([self.maker.make(first + n, frames=stage.frames, size=stage.size) for n in self.share])
 
 
 def collate(clips: list[TrainingClip]) -> Batch:
@@ -110,12 +113,14 @@ def make_clips(settings: TrainSettings) -> MakesClips:
     return only
 
 
-def load_batches(maker: MakesClips, settings: TrainSettings, step: int) -> Iterator[Batch]:
+def load_batches(
+    maker: MakesClips, settings: TrainSettings, step: int, team: Team = ALONE
+) -> Iterator[Batch]:
     """Yield the batches of one stage from global `step` to the stage's end."""
     index, inside = settings.locate(step)
     stage = settings.stages[index]
     first_clip = sum(s.steps * s.batch for s in settings.stages[:index])
-    data = StageBatches(maker, stage, first_clip)
+    data = StageBatches(maker, stage, first_clip, team)
     loader = DataLoader(
         data,
         batch_size=None,

@@ -27,14 +27,17 @@ from tqdm import tqdm
 from sam2_video.config import build_model
 from sam2_video.model.sam2 import SAM2
 from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
+from sam2_video.training.initial import give_sense_of_place
 from sam2_video.training.losses import Losses, average
-from sam2_video.training.rollout import roll_out
+from sam2_video.training.rollout import draw_plan, roll_out
 from sam2_video.training.settings import TrainSettings
+from sam2_video.training.team import join_team
 from sam2_video.types import CheckpointError
 
 log = logging.getLogger(__name__)
 
-PROMPT_STREAM = 1  # keeps the random stream of prompts apart from that of the clips
+# Random streams apart from that of the clips: one the whole team shares, and one for each process.
+PLAN_STREAM, PROMPT_STREAM = 1, 2
 # Learned codes and tokens: like norms and biases they are not pulled to zero.
 FREE_OF_DECAY = (
     *("pos_embed", "maskmem_tpos_enc", "no_mem_", "no_obj_", "point_embeddings", "not_a_point_embed"),
@@ -53,14 +56,14 @@ class Trainer:
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.settings = settings
         self.folder = folder
+        self.team = join_team()
         folder.mkdir(parents=True, exist_ok=True)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.model = _start(settings).to(settings.device).train()
-        self.average = (
-            _start(settings).to(settings.device).eval()
-        )  # the running average that is validated and shipped
+        # The running average of the weights is what is validated and shipped.
+        self.average = _start(settings).to(settings.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings.weight_decay), fused=True)
         self.step = 0
@@ -71,42 +74,55 @@ class Trainer:
     def run(self, clips: MakesClips) -> None:
         """Train from the current step to the end of the last stage."""
         settings = self.settings
-        write_json(self.folder / "settings.json", asdict(settings))
-        saved = validated = time.monotonic()
+        if self.team.leads:
+            write_json(self.folder / "settings.json", asdict(settings))
+        clock = saved = validated = time.monotonic()
         recent: list[Losses] = []
-        with tqdm(total=settings.total_steps, initial=self.step, unit="step", desc="train") as bar:
+        with tqdm(
+            total=settings.total_steps,
+            initial=self.step,
+            unit="step",
+            desc="train",
+            disable=None if self.team.leads else True,
+        ) as bar:
             for batch in self._batches(clips):
-                began = time.monotonic()
                 losses, norm = self.advance(batch)
                 recent.append(losses)
-                self.seconds += time.monotonic() - began
                 bar.update()
                 now = time.monotonic()
+                self.seconds += now - clock
+                clock = now
+                if not self.team.leads:
+                    continue
                 if self.step % settings.log_every == 0:
                     self._log(recent, norm, bar)
                     recent = []
-                if now - saved > 60 * settings.save_minutes:
-                    self.save()
-                    saved = now
                 if now - validated > 60 * settings.validate_minutes:
                     self.validate()
-                    validated = time.monotonic()
-        self.validate()
-        self.save()
+                    clock = validated = time.monotonic()
+                if now - saved > 60 * settings.save_minutes:
+                    self.save()
+                    clock = saved = time.monotonic()
+        if self.team.leads:
+            self.validate()
+            self.save()
+        self.team.wait()
 
     def advance(self, batch: Batch) -> tuple[Losses, float]:
         """One optimiser step on one batch; returns the losses and the gradient's norm before clipping."""
         settings = self.settings
         stage = settings.stages[settings.locate(self.step)[0]]
-        rng = np.random.default_rng([settings.seed, PROMPT_STREAM, self.step])
+        plan = draw_plan(stage, np.random.default_rng([settings.seed, PLAN_STREAM, self.step]))
+        rng = np.random.default_rng([settings.seed, PROMPT_STREAM, self.step, self.team.rank])
         rate = settings.learning_rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = torch.device(settings.device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            losses = roll_out(self.model, batch.to(device), stage, rng)
+            losses = roll_out(self.model, batch.to(device), plan, rng)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
+        self.team.average(parameter.grad for parameter in self.model.parameters())
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm))
         if math.isfinite(norm):
             self.optimizer.step()
@@ -199,7 +215,7 @@ class Trainer:
     def _batches(self, clips: MakesClips) -> Iterator[Batch]:
         while self.step < self.settings.total_steps:
             yield from load_batches(
-                clips, self.settings, self.step
+                clips, self.settings, self.step, self.team
             )  # to the end of the stage; `advance` moves the step
 
     def _schedule(self) -> float:
@@ -279,7 +295,9 @@ def _start(settings: TrainSettings) -> SAM2:
         from sam2_video.checkpoint import load_model
 
         return load_model(settings.init, overrides=settings.overrides)
-    return build_model(settings.model, settings.overrides)
+    model = build_model(settings.model, settings.overrides)
+    give_sense_of_place(model)
+    return model
 
 
 def _fingerprint(settings: TrainSettings) -> dict[str, Any]:

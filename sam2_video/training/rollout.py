@@ -23,7 +23,7 @@ CENTRE_CLICKS = 0.3  # share of first clicks in the middle of the object rather 
 
 @dataclass(frozen=True)
 class Plan:
-    """The random choices of one step, the same for every clip of the batch so that it stays one batch."""
+    """The random choices of one step, the same for every clip so that they stay one batch."""
 
     prompt: str  # "mask", "box" or "click"
     refine_rounds: int  # correction clicks on the first frame
@@ -48,9 +48,8 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - mean) / std
 
 
-def roll_out(model: SAM2, batch: Batch, stage: Stage, rng: np.random.Generator) -> Losses:
+def roll_out(model: SAM2, batch: Batch, plan: Plan, rng: np.random.Generator) -> Losses:
     """Track the batch's objects through their clips and return the mean losses over all answers."""
-    plan = draw_plan(stage, rng)
     frames, clips = batch.masks.shape[:2]
     everything = model.encode_image(normalise(batch.pixels.flatten(0, 1)))  # one pass over all frames
     bank = MemoryBank()  # all clips walk in step, so one bank holds memories with a batch dimension of B

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -145,3 +146,17 @@ def test_the_centre_of_the_error() -> None:
     shifted = np.roll(truth, 2, axis=1)
     shifted[26:29, 26:29] = True
     assert centre_of_error(shifted, truth) == (27, 27, 0)
+
+
+def test_the_middle_does_not_depend_on_the_last_digits_of_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's distances vary by rounding from call to call; a resumed run must click on the same pixel."""
+    exact, rng = cv2.distanceTransform, np.random.default_rng(0)
+
+    def jittered(*args: object) -> np.ndarray:
+        depth = exact(*args)
+        return depth * (1 + 1e-6 * rng.standard_normal(depth.shape).astype(np.float32))
+
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[10:20, 5:55] = True  # a bar: its whole middle line ties
+    monkeypatch.setattr(cv2, "distanceTransform", jittered)
+    assert len({centre_of_error(np.zeros_like(mask), mask) for _ in range(20)}) == 1

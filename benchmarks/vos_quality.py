@@ -1,0 +1,91 @@
+"""How well does a model track, next to what needs no network at all?
+
+    python benchmarks/vos_quality.py DAVIS_FOLDER [--model nano] [--prompts mask,box,click]
+
+Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The peers are
+measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's DIS optical flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import sam2_video
+from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.evaluation.metrics import Score, average_score, score_sequence
+from sam2_video.evaluation.vos import evaluate_davis
+
+Masks = list[NDArray[np.bool_]]
+
+
+def copy_first(sequence: DavisSequence, mask: NDArray[np.bool_]) -> Masks:
+    return [mask] * len(sequence)
+
+
+def warp_by_flow(sequence: DavisSequence, mask: NDArray[np.bool_]) -> Masks:
+    """Carry the mask from frame to frame along backward DIS flow, as a soft mask so that edges survive."""
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    height, width = mask.shape
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    grey = cv2.cvtColor(sequence.image(0), cv2.COLOR_RGB2GRAY)
+    soft, masks = mask.astype(np.float32), [mask]
+    for frame in range(1, len(sequence)):
+        following = cv2.cvtColor(sequence.image(frame), cv2.COLOR_RGB2GRAY)
+        backward = flow.calc(following, grey, None)
+        soft = cv2.remap(soft, grid + backward, None, cv2.INTER_LINEAR)
+        masks.append(soft > 0.5)
+        grey = following
+    return masks
+
+
+def score_peer(folder: Path, track: Callable[[DavisSequence, NDArray[np.bool_]], Masks]) -> Score:
+    scores = []
+    for sequence in read_davis(folder):
+        truth = [sequence.labels(frame) for frame in range(len(sequence))]
+        for object_id in sequence.object_ids():
+            masks = track(sequence, truth[0] == object_id)
+            scores.append(score_sequence(masks, [labels == object_id for labels in truth]))
+    return average_score(scores)
+
+
+def show(name: str, score: Score, began: float, per_sequence: dict[str, Score] | None = None) -> None:
+    took = time.perf_counter() - began
+    print(
+        f"{name:24s} J {100 * score.j:5.1f}  F {100 * score.f:5.1f}  J&F {100 * score.jandf:5.1f}   {took:6.1f} s"
+    )
+    for sequence, one in (per_sequence or {}).items():
+        print(f"    {sequence:20s} J {100 * one.j:5.1f}  F {100 * one.f:5.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--prompts", default="mask,box,click")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--max-frames", type=int)
+    parser.add_argument("--sequences", action="store_true", help="also print every sequence")
+    args = parser.parse_args()
+    if args.max_frames is None:
+        for name, track in (("copy the first mask", copy_first), ("DIS optical flow", warp_by_flow)):
+            began = time.perf_counter()
+            show(name, score_peer(args.folder, track), began)
+    model = sam2_video.load_model(args.model, dtype=args.dtype)
+    for prompt in args.prompts.split(","):
+        began = time.perf_counter()
+        report = evaluate_davis(model, args.folder, prompt=prompt, max_frames=args.max_frames)
+        each = report.sequences if args.sequences else None
+        show(f"{Path(args.model).stem}, {prompt} given", Score(report.j, report.f), began, each)
+
+
+if __name__ == "__main__":
+    main()
