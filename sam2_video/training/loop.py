@@ -87,13 +87,13 @@ class Trainer:
         ) as bar:
             for batch in self._batches(clips):
                 losses, norm = self.advance(batch)
-                recent.append(losses)
                 bar.update()
                 now = time.monotonic()
                 self.seconds += now - clock
                 clock = now
                 if not self.team.leads:
                     continue
+                recent.append(losses)
                 if self.step % settings.log_every == 0:
                     self._log(recent, norm, bar)
                     recent = []
@@ -130,7 +130,7 @@ class Trainer:
         else:
             log.warning("step %d: the gradient is not finite; the step is left out", self.step)
         self.step += 1
-        return losses, norm
+        return losses.detach(), norm
 
     def validate(self) -> None:
         """Score the running average on the validation folder, and keep it if it is the best so far."""
@@ -210,6 +210,9 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        if self.team.leads:
+            for name in ("log.csv", "validation.csv"):
+                drop_rows_after(self.folder / name, self.step)  # they will be written again
         log.info("going on from step %d of %d", self.step, self.settings.total_steps)
 
     def _batches(self, clips: MakesClips) -> Iterator[Batch]:
@@ -282,6 +285,16 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow(row)
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Forget the rows of a CSV file whose `step` lies beyond `step`."""
+    if not path.exists():
+        return
+    header, *rows = path.read_text().splitlines(keepends=True)
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(header + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+    aside.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -45,6 +45,10 @@ class Losses:
     iou: Tensor
     presence: Tensor
 
+    def detach(self) -> Losses:
+        """Return the values alone: what is kept for a log must not keep the step's graph alive."""
+        return Losses(*(getattr(self, part.name).detach() for part in fields(self)))
+
     def numbers(self) -> dict[str, float]:
         """Return the values for a log."""
         return {part.name: float(getattr(self, part.name).detach()) for part in fields(self)}

@@ -127,6 +127,15 @@ def test_a_resumed_run_must_have_the_same_settings(stills_folder: Path, tmp_path
         Trainer(replace(settings, stages=(replace(PICTURES, steps=5), CLIPS)), tmp_path)
 
 
+def test_a_resumed_run_logs_every_step_once(stills_folder: Path, tmp_path: Path) -> None:
+    settings = toy_settings(stills_folder, save_minutes=1e6)
+    run(settings, tmp_path, steps=2)
+    with (tmp_path / "log.csv").open("w") as log:  # rows of steps that were lost with the kill
+        log.write("step,stage\n1,pictures\n2,pictures\n3,clips\n4,clips\n")
+    Trainer(settings, tmp_path)
+    assert (tmp_path / "log.csv").read_text() == "step,stage\n1,pictures\n2,pictures\n"
+
+
 def test_what_lies_ahead_may_be_planned_anew(stills_folder: Path, tmp_path: Path) -> None:
     settings = toy_settings(stills_folder)
     run(settings, tmp_path, steps=3)
