@@ -2,9 +2,9 @@
 
     python benchmarks/track_end_to_end.py [--model nano] [--lengths 200 2000] [--repeat 3] [--save masks]
 
-Runs the command as a user would, each time in a new process, on a drawn 480 x 270 clip. Prints frames per second with
-the start-up of the process left out (median and range), the share of it that the same frames cost to read and write
-alone, and the peak resident memory of each length as a ratio to the shortest.
+Runs the command as a user would, each time in a new process, on a drawn 480 x 270 clip. Prints frames per second
+with the start-up of the process left out (median and range), the share of the time that the same frames cost to
+read and write alone, and the peak resident memory of each length as a ratio to the shortest.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def main() -> None:
             base = base or peak
             print(
                 f"{length:6d} frames: {speed:6.1f} frames/s ({speeds[0]:.1f} to {speeds[-1]:.1f}), "
-                f"reading and writing {100 * plain * speed:.0f} % of it; peak {peak:.0f} MiB, {peak / base:.3f} x"
+                f"reading and writing {100 * plain * speed:.0f} % of it; "
+                f"peak {peak:.0f} MiB, {peak / base:.3f} x"
             )
         print(f"start-up {start_up:.1f} s")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/vos_quality.py DAVIS_FOLDER [--model nano] [--prompts mask,box,click]
 
-Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The peers are
-measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's DIS optical flow.
+Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The peers
+are measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's DIS flow.
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ def score_peer(folder: Path, track: Callable[[DavisSequence, NDArray[np.bool_]],
 
 def show(name: str, score: Score, began: float, per_sequence: dict[str, Score] | None = None) -> None:
     took = time.perf_counter() - began
-    print(
-        f"{name:24s} J {100 * score.j:5.1f}  F {100 * score.f:5.1f}  J&F {100 * score.jandf:5.1f}   {took:6.1f} s"
-    )
+    figures = f"J {100 * score.j:5.1f}  F {100 * score.f:5.1f}  J&F {100 * score.jandf:5.1f}"
+    print(f"{name:24s} {figures}   {took:6.1f} s")
     for sequence, one in (per_sequence or {}).items():
         print(f"    {sequence:20s} J {100 * one.j:5.1f}  F {100 * one.f:5.1f}")
 

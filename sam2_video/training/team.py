@@ -1,7 +1,7 @@
 """Several processes that train one model: each works on its share of every batch, gradients are averaged.
 
-Started by `torchrun --nproc-per-node N`; a run without it is a team of one. On CPUs one single-threaded process per core
-beats one process with many threads: nobody waits for a core that is busy elsewhere until the step is over.
+Started by `torchrun --nproc-per-node N`; a run without it is a team of one. On CPUs one single-threaded process
+per core beats one process with many threads: nobody waits for a core that is busy elsewhere until the step is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Team:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Return this process's part of `count` items. Raises ConfigError where they cannot be shared evenly."""
+        """Return this process's part of `count` items; ConfigError where they cannot be shared evenly."""
         if count % self.size:
             raise ConfigError(f"a batch of {count} clips cannot be shared by {self.size} processes evenly")
         part = count // self.size
