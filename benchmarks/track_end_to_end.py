@@ -2,9 +2,9 @@
 
     python benchmarks/track_end_to_end.py [--model nano] [--lengths 200 2000] [--repeat 3] [--save masks]
 
-Runs the command as a user would, each time in a new process, on a drawn 480 x 270 clip. Prints frames per second
-with the start-up of the process left out (median and range), the share of the time that the same frames cost to
-read and write alone, and the peak resident memory of each length as a ratio to the shortest.
+Runs the command as a user would, each time in a new process, on a drawn 480 x 270 clip. Prints frames per
+second with the start-up of the process left out (median and range), the share of the time that the same
+frames cost to read and write alone, and the peak resident memory of each length as a ratio to the shortest.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python benchmarks/vos_quality.py DAVIS_FOLDER [--model nano] [--prompts mask,box,click]
 
-Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The peers
-are measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's DIS flow.
+Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The
+peers are measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's
+DIS flow.
 """
 
 from __future__ import annotations

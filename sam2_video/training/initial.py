@@ -1,8 +1,8 @@
 """A start from scratch that does not have to discover by chance where to look.
 
 Trained from random weights, attention begins uniform, and for hundreds of steps nothing that a prompt or a
-memory says reaches the place it speaks of. Two changes to the random start give attention a sense of place; both
-are ordinary weights and free to change from the first step on.
+memory says reaches the place it speaks of. Two changes to the random start give attention a sense of place;
+both are ordinary weights and free to change from the first step on.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ LAYER_SCALE = 0.1
 def give_sense_of_place(model: SAM2) -> None:
     """Change random initial weights in place so that attention starts out local.
 
-    Memory cross-attention gets equal biases on queries and keys in the fast rotary pairs: their product falls off
-    with the distance between cells. In the mask decoder the projections of queries and keys start out equal, so
-    that a click's position code matches the pixels it was clicked on. Layer scale starts large enough to matter.
+    Memory cross-attention gets equal biases on queries and keys in the fast rotary pairs: their product falls
+    off with the distance between cells. In the mask decoder the projections of queries and keys start out
+    equal, so that a click's position code matches the pixels it was clicked on. Layer scale starts large
+    enough to matter.
     """
     for module in model.modules():
         if isinstance(module, MemoryAttentionLayer):

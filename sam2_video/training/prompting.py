@@ -166,8 +166,8 @@ def _deepest(region: Bools) -> tuple[int, int, float]:
 
     padded = np.pad(region.astype(np.uint8), 1)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    # Squared distances between pixels are whole numbers. OpenCV's last digits vary from call to call, and with them
-    # the winner of a tie: rounded, the same region always gives the same pixel.
+    # Squared distances between pixels are whole numbers. OpenCV's last digits vary from call to call, and
+    # with them the winner of a tie: rounded, the same region always gives the same pixel.
     squared = np.rint(depth * depth)
     y, x = divmod(int(squared.argmax()), region.shape[1])
     return x, y, float(np.sqrt(squared[y, x]))

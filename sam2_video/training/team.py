@@ -1,7 +1,8 @@
 """Several processes that train one model: each works on its share of every batch, gradients are averaged.
 
-Started by `torchrun --nproc-per-node N`; a run without it is a team of one. On CPUs one single-threaded process
-per core beats one process with many threads: nobody waits for a core that is busy elsewhere until the step is over.
+Started by `torchrun --nproc-per-node N`; a run without it is a team of one. On CPUs one single-threaded
+process per core beats one process with many threads: nobody waits for a core that is busy elsewhere until the
+step is over.
 """
 
 from __future__ import annotations

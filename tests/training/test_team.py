@@ -33,7 +33,8 @@ def test_alone_nothing_is_averaged() -> None:
 
 @pytest.mark.slow
 def test_two_processes_match_one(stills_folder: Path, tmp_path: Path) -> None:
-    # Whole-mask prompts need no random numbers of their own, and the mean of two half batches is the batch's mean.
+    # Whole-mask prompts need no random numbers of their own, and the mean of two half batches is the batch's
+    # mean.
     stages = (replace(CLIPS, mask_prompts=1.0, correct_frame=0.0),)
     alone = run(toy_settings(stills_folder, stages=stages), tmp_path / "one")
     script = (
