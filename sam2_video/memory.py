@@ -14,8 +14,9 @@ from sam2_video.types import FrameMemory, Recall
 class MemoryPolicy:
     """Which memories a frame looks back at. The defaults are those of the released models.
 
-    `recent` tracked frames at most, `stride` frames apart (the nearest is always the frame before); all prompted frames,
-    or the `prompted` closest in time; pointers of `pointers` recent frames and of the prompted frames of the past.
+    `recent` tracked frames at most, `stride` frames apart (the nearest is always the frame before); all
+    prompted frames, or the `prompted` closest in time; pointers of `pointers` recent frames and of the
+    prompted frames of the past.
     """
 
     recent: int = 6
@@ -37,7 +38,8 @@ class MemoryPolicy:
     def recent_frames(self, frame: int, step: int) -> list[tuple[int, int]]:
         """(k, frame) of the recent frames to recall, k steps back, the farthest first.
 
-        Beyond the nearest one, frames are taken on multiples of `stride`, so that consecutive frames share them.
+        Beyond the nearest one, frames are taken on multiples of `stride`, so that consecutive frames share
+        them.
         """
         pairs = []
         for k in range(self.recent, 0, -1):
@@ -75,8 +77,8 @@ class MemoryBank:
     def read(self, frame: int, step: int = 1, frame_count: int | None = None) -> Recall:
         """Recall what `frame` looks back at when walking in direction `step` (1 or -1).
 
-        `frame_count` is the length of the clip where it is known: the time of pointers is measured in it (a short clip
-        spreads its pointers over the same range as a long one).
+        `frame_count` is the length of the clip where it is known: the time of pointers is measured in it (a
+        short clip spreads its pointers over the same range as a long one).
         """
         attended = self._closest_prompted(frame)
         rest = {past: memory for past, memory in self.prompted.items() if past not in attended}
@@ -96,7 +98,7 @@ class MemoryBank:
             del self.tracked[past]
 
     def _closest_prompted(self, frame: int) -> dict[int, FrameMemory]:
-        """The prompted memories to attend to: the nearest before, the nearest from `frame` on, then by distance."""
+        """The prompted memories to attend to: the nearest before and from `frame` on, then by distance."""
         limit = self.policy.prompted
         if limit is None or len(self.prompted) <= limit:
             return dict(self.prompted)
@@ -116,7 +118,8 @@ class MemoryBank:
         rest: dict[int, FrameMemory],
         frame_count: int | None,
     ) -> tuple[tuple[int, FrameMemory], ...]:
-        # Pointers are read from the past alone, in walking order; masks of prompted frames also from the future.
+        # Pointers are read from the past alone, in walking order; masks of prompted frames also from the
+        # future.
         found = [((frame - past) * step, m) for past, m in attended.items() if (frame - past) * step >= 0]
         for distance in range(1, self._span(frame_count) + 1):
             past = frame - step * distance

@@ -44,7 +44,7 @@ def remember(
 
 
 def stack_recalls(recalls: Sequence[Recall]) -> Recall:
-    """Join the recalls of several objects, all of one layout, into one batch. Raises ValueError if layouts differ."""
+    """Join the recalls of several objects into one batch. Raises ValueError where their layouts differ."""
     first = recalls[0]
     if any(recall.layout != first.layout for recall in recalls):
         raise ValueError("only recalls of equal layout can share a batch")

@@ -104,7 +104,7 @@ def test_reading_forward_is_the_restated_rule(
 def test_backward_is_forward_seen_in_a_mirror(
     recent: int, pointers: int, stride: int, tracked: set[int], frame: int
 ) -> None:
-    """Mirrored at frame 0, so that multiples of the stride stay multiples. The prompted rule is not symmetric."""
+    """Mirrored at frame 0: multiples of the stride stay multiples. The prompted rule is not symmetric."""
     policy = MemoryPolicy(recent=recent, pointers=pointers, stride=stride)
     forward = read(bank_of(policy, {3}, tracked - {3}), frame, 1)
     backward = read(bank_of(policy, {-3}, {-f for f in tracked - {3}}), -frame, -1)
@@ -213,7 +213,7 @@ def test_a_frame_is_prompted_or_tracked(script: list[tuple[int, str]]) -> None:
         else:
             bank.add(frame, memory(frame), prompted=what == "prompted")
             expected[frame] = what
-        assert {f: "prompted" for f in bank.prompted} | {f: "tracked" for f in bank.tracked} == expected
+        assert dict.fromkeys(bank.prompted, "prompted") | dict.fromkeys(bank.tracked, "tracked") == expected
         assert not bank.prompted.keys() & bank.tracked.keys()
 
 

@@ -1,4 +1,4 @@
-"""The Hiera trunk: a hierarchical vision transformer with windows (arXiv 2306.00989, as released with SAM 2)."""
+"""The Hiera trunk: a vision transformer in stages, with windows (arXiv 2306.00989, as SAM 2 has it)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2_video.model.layers import MLP, attend
+from sam2_video.model.layers import MLP, attend, merge_heads, split_heads
 
 STAGE_STRIDE = 2  # every new stage halves the grid and doubles width and heads
 
@@ -17,14 +17,14 @@ def partition(x: Tensor, size: int) -> Tensor:
     """(B, H, W, C) -> (B * windows, size, size, C); the map is padded with zeros up to whole windows."""
     height, width = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # (B, rows, size, columns, size, C)
+    x = torch.unflatten(torch.unflatten(x, 2, (-1, size)), 1, (-1, size))  # (B, rows, size, columns, size, C)
     return x.transpose(2, 3).flatten(0, 2)
 
 
 def unpartition(windows: Tensor, size: int, height: int, width: int) -> Tensor:
     """Put windows back together and cut the padding off: the inverse of `partition`."""
     rows, columns = -(-height // size), -(-width // size)
-    x = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, size, columns, size, C)
+    x = torch.unflatten(windows, 0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, size, columns, size, C)
     return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
@@ -34,7 +34,7 @@ def pool(x: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention inside one window; at a stage change the queries are pooled, so the output is smaller."""
+    """Self-attention in one window; at a stage change the queries are pooled, so the output is smaller."""
 
     def __init__(self, width_in: int, width: int, heads: int, *, pool_queries: bool) -> None:
         super().__init__()
@@ -48,9 +48,8 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # each (B, H, W, C')
         if self.pool_queries:
             q = pool(q)
-        mixed = attend(*(t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)))
-        mixed = mixed.transpose(1, 2).flatten(2).unflatten(1, q.shape[1:3])
-        return torch.as_tensor(self.proj(mixed))
+        mixed = merge_heads(attend(*(split_heads(t.flatten(1, 2), self.heads) for t in (q, k, v))))
+        return torch.as_tensor(self.proj(torch.unflatten(mixed, 1, q.shape[1:3])))
 
 
 class HieraBlock(nn.Module):
@@ -70,7 +69,7 @@ class HieraBlock(nn.Module):
         normed = self.norm1(x)
         shortcut = x if self.proj is None else pool(self.proj(normed))
         x = shortcut + self._attend_in_windows(normed, shortcut.shape[1], shortcut.shape[2])
-        return x + self.mlp(self.norm2(x))
+        return torch.add(x, self.mlp(self.norm2(x)))
 
     def _attend_in_windows(self, x: Tensor, height: int, width: int) -> Tensor:
         # A window that would cover the map exactly needs no cutting: that is the global case.
@@ -95,8 +94,9 @@ class PatchEmbed(nn.Module):
 class Hiera(nn.Module):
     """Pictures to four maps at strides 4, 8, 16 and 32.
 
-    `stages` counts the blocks of each stage, `window_spec` gives each stage's window side (a stage's first block still
-    has the window of the stage before), and the blocks listed in `global_att_blocks` see the whole map.
+    `stages` counts the blocks of each stage, `window_spec` gives each stage's window side (a stage's first
+    block still has the window of the stage before), and the blocks listed in `global_att_blocks` see the
+    whole map.
     """
 
     def __init__(
@@ -111,9 +111,13 @@ class Hiera(nn.Module):
     ) -> None:
         super().__init__()
         if len(stages) != 4 or len(window_spec) != 4:
-            raise ValueError(f"Hiera has four stages; got stages {list(stages)}, window_spec {list(window_spec)}")
+            raise ValueError(
+                f"Hiera has four stages; got stages {list(stages)}, window_spec {list(window_spec)}"
+            )
         if any(not 0 <= block < sum(stages) for block in global_att_blocks):
-            raise ValueError(f"global_att_blocks {list(global_att_blocks)} exceed the {sum(stages)} blocks of the trunk")
+            raise ValueError(
+                f"global_att_blocks {list(global_att_blocks)} exceed the {sum(stages)} blocks of the trunk"
+            )
         self.widths = tuple(embed_dim * 2**stage for stage in range(4))
         self.stage_ends = tuple(sum(stages[: stage + 1]) - 1 for stage in range(4))
         self.patch_embed = PatchEmbed(embed_dim)
@@ -149,6 +153,7 @@ class Hiera(nn.Module):
 
     def _position(self, height: int, width: int) -> Tensor:
         """(1, C, H, W): a coarse map of the whole picture plus one window's positions, repeated."""
-        whole = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic").to(self.pos_embed.dtype)
+        whole = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic")
         rows, columns = (-(-side // self.pos_embed_window.shape[-1]) for side in (height, width))
-        return whole + self.pos_embed_window.tile(1, 1, rows, columns)[:, :, :height, :width]
+        windows = self.pos_embed_window.tile(1, 1, rows, columns)[:, :, :height, :width]
+        return whole.to(windows.dtype) + windows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ class LateralConv(nn.Module):
 class FpnNeck(nn.Module):
     """Bring every level of the trunk to one width; the coarsest level flows into the one above it.
 
-    The released models add top-down only between levels 3 and 2, so levels 0 and 1 are plain projections, and level 3
-    itself is used by nothing else: it is not returned.
+    The released models add top-down only between levels 3 and 2, so levels 0 and 1 are plain projections, and
+    level 3 itself is used by nothing else: it is not returned.
     """
 
     def __init__(self, *, width: int, backbone_channel_list: Sequence[int]) -> None:
@@ -35,12 +36,12 @@ class FpnNeck(nn.Module):
         self.convs = nn.ModuleList(LateralConv(channels, width) for channels in backbone_channel_list)
 
     def forward(self, maps: Sequence[Tensor], heads: Sequence[nn.Conv2d]) -> list[Tensor]:
-        """Four maps, finest first, and the projections that follow levels 0 and 1 -> maps at strides 4, 8 and 16.
+        """Four maps, finest first, and the projections after levels 0 and 1 -> maps at strides 4, 8 and 16.
 
-        A level's own projection and the one in `heads` are both linear with nothing between them: their product is
-        applied, so that the full width never exists at the fine levels.
+        A level's own projection and the one in `heads` are both linear with nothing between them: their
+        product is applied, so that the full width never exists at the fine levels.
         """
-        lateral = [conv.conv for conv in reversed(self.convs)]
+        lateral = [cast(LateralConv, conv).conv for conv in reversed(self.convs)]
         fine = [_project_twice(x, conv, head) for x, conv, head in zip(maps, lateral, heads, strict=False)]
         coarse, coarsest = lateral[2](maps[2]), lateral[3](maps[3])
         top_down = F.interpolate(coarsest.float(), scale_factor=2.0, mode="nearest").to(coarse.dtype)
@@ -57,9 +58,11 @@ def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
 class ImageEncoder(nn.Module):
     def __init__(self, trunk: Hiera, neck: FpnNeck) -> None:
         super().__init__()
-        expected = [conv.conv.in_channels for conv in neck.convs]  # type: ignore[union-attr]
+        expected = [cast(LateralConv, conv).conv.in_channels for conv in neck.convs]
         if expected != list(reversed(trunk.widths)):
-            raise ValueError(f"the neck expects widths {expected}, the trunk gives {list(reversed(trunk.widths))}")
+            raise ValueError(
+                f"the neck expects widths {expected}, the trunk gives {list(reversed(trunk.widths))}"
+            )
         self.trunk = trunk
         self.neck = neck
 

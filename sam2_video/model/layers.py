@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,11 @@ def to_tokens(grid: Tensor) -> Tensor:
 
 
 def to_grid(tokens: Tensor, height: int, width: int) -> Tensor:
-    return tokens.transpose(1, 2).unflatten(2, (height, width))  # (B, H*W, C) -> (B, C, H, W)
+    return torch.unflatten(tokens.transpose(1, 2), 2, (height, width))  # (B, H*W, C) -> (B, C, H, W)
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
-    return tokens.unflatten(-1, (heads, -1)).transpose(-3, -2)  # (B, N, heads*D) -> (B, heads, N, D)
+    return torch.unflatten(tokens, -1, (heads, -1)).transpose(-3, -2)  # (B, N, heads*D) -> (B, heads, N, D)
 
 
 def merge_heads(heads: Tensor) -> Tensor:
@@ -28,12 +29,12 @@ def merge_heads(heads: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention of q (B, heads, N, D) over k and v (B, heads, K, D); the only door to attention here.
 
-    Calls with gradients and few keys take plain products: the backward pass of the framework's fused CPU kernel is
-    several times slower than that on windows of tens of tokens.
+    Calls with gradients and few keys take plain products: the backward pass of the framework's fused CPU
+    kernel is several times slower than that on windows of tens of tokens.
     """
     if q.requires_grad and k.shape[-2] <= PLAIN_PRODUCT_KEYS:
-        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        return weights.softmax(dim=-1) @ v
+        weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
+        return torch.matmul(weights, v)
     return F.scaled_dot_product_attention(q, k, v)
 
 
@@ -59,8 +60,7 @@ class MLP(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor] = F.relu) -> None:
         super().__init__()
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +73,9 @@ class MLP(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with separate projections; `inner` may be narrower than `width`."""
 
-    def __init__(self, width: int, heads: int, *, inner: int | None = None, key_width: int | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, *, inner: int | None = None, key_width: int | None = None
+    ) -> None:
         super().__init__()
         inner, key_width = inner or width, key_width or width
         if inner % heads:
@@ -86,5 +88,7 @@ class Attention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, N, width), k and v (B, K, key_width) -> (B, N, width)."""
-        heads = (split_heads(p(x), self.heads) for p, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
+        heads = (
+            split_heads(p(x), self.heads) for p, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
         return torch.as_tensor(self.out_proj(merge_heads(attend(*heads))))

@@ -1,4 +1,4 @@
-"""From conditioned pixels and prompt tokens to masks (SAM's two-way decoder, with SAM 2's skip connections)."""
+"""From conditioned pixels and prompt tokens to masks: SAM's two-way decoder with SAM 2's skip connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2_video.model.layers import MLP, Attention, LayerNorm2d, to_tokens
+from sam2_video.model.layers import MLP, Attention, LayerNorm2d, to_grid, to_tokens
 
 NUM_MASKS = 4  # one for unambiguous prompts, three for whole, part and subpart
 
@@ -28,7 +28,9 @@ class TwoWayBlock(nn.Module):
         self.norm4 = nn.LayerNorm(width)
         self.cross_attn_image_to_token = Attention(width, heads, inner=width // 2)
 
-    def forward(self, tokens: Tensor, pixels: Tensor, token_code: Tensor, pixel_code: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, pixels: Tensor, token_code: Tensor, pixel_code: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if self.first:  # tokens are still equal to their own code: no residual, no code added
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -45,7 +47,9 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     def __init__(self, *, width: int, depth: int = 2, heads: int = 8, hidden: int = 2048) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth))
+        self.layers = nn.ModuleList(
+            TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth)
+        )
         self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
         self.norm_final_attn = nn.LayerNorm(width)
 
@@ -85,7 +89,9 @@ class MaskDecoder(nn.Module):
         # Project the two finest levels of the pyramid; applied once for each frame, by SAM2.encode_image.
         self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
-        self.output_hypernetworks_mlps = nn.ModuleList(MLP((width, width, width, width // 8)) for _ in range(NUM_MASKS))
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP((width, width, width, width // 8)) for _ in range(NUM_MASKS)
+        )
         self.iou_prediction_head = MLP((width, width, width, NUM_MASKS))
         self.pred_obj_score_head = MLP((width, width, width, 1))
 
@@ -94,20 +100,20 @@ class MaskDecoder(nn.Module):
     ) -> DecoderOutput:
         """Decode B objects.
 
-        pixels (B, C, h, w), their position code (1, C, h, w), sparse (B, P, C), dense (1 or B, C, 1 or h, 1 or w),
-        fine ((1 or B, C/8, 4h, 4w), (1 or B, C/4, 2h, 2w)).
+        pixels (B, C, h, w), their position code (1, C, h, w), sparse (B, P, C),
+        dense (1 or B, C, 1 or h, 1 or w), fine ((1 or B, C/8, 4h, 4w), (1 or B, C/4, 2h, 2w)).
         """
         height, width = pixels.shape[-2:]
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(sparse), -1, -1), sparse), dim=1)
         mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
         mask_tokens = mixed[:, 2 : 2 + NUM_MASKS]
-        upscaled = self._upscale(grid.transpose(1, 2).unflatten(2, (height, width)), fine)
+        upscaled = self._upscale(to_grid(grid, height, width), fine)
         weights = torch.stack(
             [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (B, 4, C/8)
         return DecoderOutput(
-            logits=(weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]),
+            logits=torch.unflatten(weights @ upscaled.flatten(2), 2, upscaled.shape[-2:]),
             iou=self.iou_prediction_head(mixed[:, 1]).sigmoid(),
             tokens=mask_tokens,
             presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],

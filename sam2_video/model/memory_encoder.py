@@ -12,7 +12,7 @@ MASK_STRIDE = 16  # from the model frame to the coarse grid
 
 
 class MaskDownSampler(nn.Module):
-    """(B, 1, S, S) mask -> (B, width, S/16, S/16) in four strided convolutions that widen 1 -> 4 -> 16 -> 64 -> 256."""
+    """(B, 1, S, S) mask -> (B, width, S/16, S/16), in strided convolutions to 4, 16, 64 and 256 channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class CXBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)  # channels last for the linear layers
         y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
-        return x + y.permute(0, 3, 1, 2)
+        return torch.add(x, y.permute(0, 3, 1, 2))
 
 
 class Fuser(nn.Module):

@@ -36,9 +36,10 @@ class GridTable:
 
 
 def sine_grid(height: int, width: int, channels: int) -> Tensor:
-    """(1, C, H, W): sines of the normalised row in the first half of the channels, of the column in the second."""
+    """(1, C, H, W): sines of the normalised row in the first half of the channels, then of the column."""
     half = channels // 2
-    wave = TEMPERATURE ** (2 * (torch.arange(half) // 2) / half)  # neighbours share a frequency: one sine, one cosine
+    # Neighbours share a frequency: one is a sine, one a cosine.
+    wave = TEMPERATURE ** (2 * (torch.arange(half) // 2) / half)
 
     def encode(count: int) -> Tensor:
         phase = torch.arange(1, count + 1, dtype=torch.float32) / (count + 1e-6) * 2 * math.pi
@@ -75,12 +76,12 @@ def axial_rope(height: int, width: int, channels: int) -> Tensor:
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn neighbouring channel pairs of x (..., N, C) by the angles of `table` (2, N, C/2)."""
     cos, sin = table
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
 class RandomFourier(nn.Module):
-    """Positions in the unit square -> sines and cosines of random projections (the prompt encoder's encoding)."""
+    """Positions in the unit square -> sines and cosines of random projections: the prompt encoder's."""
 
     positional_encoding_gaussian_matrix: Tensor
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -35,12 +37,13 @@ class PromptEncoder(nn.Module):
         return self.sparse(prompt.points, prompt.labels, image_size), self.dense(prompt.previous)
 
     def sparse(self, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
-        """Points (B, P, 2) in pixels and labels (B, P) -> (B, P + 1, C); a padding token always comes last."""
+        """Points (B, P, 2) in pixels, labels (B, P) -> (B, P + 1, C); a padding token always comes last."""
         # A click names a pixel; its centre lies half a pixel further.
         code = self.pe_layer((points + 0.5) / image_size)
         code = torch.cat((code, code.new_zeros((len(code), 1, code.shape[2]))), dim=1)
         labels = torch.cat((labels, labels.new_full((len(labels), 1), PADDING_LABEL)), dim=1)
-        table = torch.cat([self.not_a_point_embed.weight] + [kind.weight for kind in self.point_embeddings])  # type: ignore[misc]
+        kinds = self.not_a_point_embed, *self.point_embeddings
+        table = torch.cat([cast(nn.Embedding, kind).weight for kind in kinds])
         is_point = (labels != PADDING_LABEL)[..., None]
         return torch.where(is_point, code, 0) + table[labels + 1]
 

@@ -1,8 +1,8 @@
 """The SAM 2 network: its parts under their released names, and five verbs without history.
 
-Released names that our words differ from: `maskmem_tpos_enc` holds one time code for each memory slot (recent frame k
-steps back uses row k - 1, a prompted frame the last row); `obj_ptr` is an object pointer; `no_mem_embed` stands in
-for memory on a frame that has none.
+Released names that our words differ from: `maskmem_tpos_enc` holds one time code for each memory slot (recent
+frame k steps back uses row k - 1, a prompted frame the last row); `obj_ptr` is an object pointer;
+`no_mem_embed` stands in for memory on a frame that has none.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class NoPointerTime(nn.Module):
 class SAM2(nn.Module):
     """Parts and glue parameters of SAM 2 (arXiv 2408.00714); `version` is "2.0" or "2.1".
 
-    Works at any picture side that is a multiple of 32, whatever `image_size` it was built for: every table is sized by
-    the features that come in. `image_size` is the side that predictors resize to.
+    Works at any picture side that is a multiple of 32, whatever `image_size` it was built for: every table is
+    sized by the features that come in. `image_size` is the side that predictors resize to.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class SAM2(nn.Module):
         if version not in ("2.0", "2.1"):
             raise ValueError(f'version must be "2.0" or "2.1", got {version!r}')
         if width % memory_width:
-            raise ValueError(f"width {width} must be a multiple of memory_width {memory_width}: pointers are split so")
+            raise ValueError(
+                f"width {width} must be a multiple of memory_width {memory_width}: pointers are split so"
+            )
         self.image_size = image_size
         self.width = width
         self.memory_width = memory_width
@@ -90,7 +92,8 @@ class SAM2(nn.Module):
         self.obj_ptr_proj = MLP((width, width, width, width))
         self.maskmem_tpos_enc = _embedding(memory_slots, 1, 1, memory_width)
         self.no_mem_embed = _embedding(1, 1, width)
-        self.no_mem_pos_enc = _embedding(1, 1, width)  # part of every released file, used by no released model
+        # Part of every released file, used by no released model.
+        self.no_mem_pos_enc = _embedding(1, 1, width)
         self.no_obj_ptr = _embedding(1, width)
         if version == "2.1":
             self.obj_ptr_tpos_proj: nn.Module = nn.Linear(width, memory_width)
@@ -159,10 +162,12 @@ class SAM2(nn.Module):
         return MaskCandidates(out.logits.float(), out.iou.float(), pointer, out.presence.float())
 
     def mask_as_prediction(self, features: ImageFeatures, mask: Tensor) -> MaskPrediction:
-        """Take a user's mask (N, 1, S, S) of 0 and 1 as the prediction; its pointer comes from the decoder."""
+        """Take a user's mask (N, 1, S, S) of 0 and 1 as the prediction; the decoder gives its pointer."""
         logits = mask.float() * MASK_SCALE + MASK_BIAS
         side = mask.shape[-1] // 4
-        logits = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+        logits = F.interpolate(
+            logits, size=(side, side), mode="bilinear", align_corners=False, antialias=True
+        )
         nothing = no_prompt(len(mask), mask.device)
         hint = self.mask_downsample(mask.to(self.dtype))
         # The decoder sees the frame without memory here, not even the embedding that stands in for it.
@@ -174,7 +179,9 @@ class SAM2(nn.Module):
         presence = present.float() * MASK_SCALE + MASK_BIAS
         return MaskPrediction(logits, torch.ones_like(presence), pointer, presence)
 
-    def encode_memory(self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+    def encode_memory(
+        self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool
+    ) -> FrameMemory:
         """Make the memory of N objects on a frame from its features and the masks found on it.
 
         The mask of a prompted frame is taken as certain, that of a tracked frame as a probability.
@@ -182,20 +189,22 @@ class SAM2(nn.Module):
         side = COARSE_STRIDE * features.coarse.shape[-1]
         logits = F.interpolate(prediction.logits, size=(side, side), mode="bilinear", align_corners=False)
         probability = (logits > 0).float() if prompted else logits.sigmoid()
-        remembered = self.memory_encoder(features.coarse, (probability * MASK_SCALE + MASK_BIAS).to(self.dtype))
+        mask = (probability * MASK_SCALE + MASK_BIAS).to(self.dtype)
+        remembered = self.memory_encoder(features.coarse, mask)
         absent = (prediction.presence <= 0)[:, None, None, None]
         remembered = torch.where(absent, remembered + self.no_obj_embed_spatial[..., None, None], remembered)
         return FrameMemory(remembered.to(torch.bfloat16), prediction.pointer)
 
     def _memory_tokens(self, recall: Recall, height: int, width: int) -> tuple[Tensor, Tensor, int]:
-        """Flatten a recall to memory (N, K, M), its position (1, K, M), and how many pointer tokens end it."""
+        """Flatten a recall to memory (N, K, M), its position (1, K, M), and its number of pointer tokens."""
         place = to_tokens(self._memory_position(height, width, like=self.maskmem_tpos_enc))
         memory = [to_tokens(past.features).to(self.dtype) for _, past in recall.masks]
         position = [place + self.maskmem_tpos_enc[slot] for slot, _ in recall.masks]
         if recall.pointers:
             distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device=self.device)
             code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
-            parts = self.width // self.memory_width  # a pointer is too wide for one memory token: it becomes four
+            # A pointer is too wide for one memory token: it becomes four.
+            parts = self.width // self.memory_width
             position.append(self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)[None])
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
             memory.append(pointers.to(self.dtype).reshape(len(pointers), -1, self.memory_width))
@@ -206,7 +215,8 @@ class SAM2(nn.Module):
 def best(candidates: MaskCandidates, *, multimask: bool) -> MaskPrediction:
     """Choose one mask for each object, and blank it where the object is absent.
 
-    With `multimask` the alternative with the best predicted IoU wins; otherwise the single mask, unless it is unstable.
+    With `multimask` the alternative with the best predicted IoU wins; otherwise the single mask, unless it is
+    unstable.
     """
     chosen = candidates.iou[:, 1:].argmax(dim=1) + 1
     token = chosen
