@@ -114,7 +114,7 @@ class Trainer:
         stage = settings.stages[settings.locate(self.step)[0]]
         plan = draw_plan(stage, np.random.default_rng([settings.seed, PLAN_STREAM, self.step]))
         rng = np.random.default_rng([settings.seed, PROMPT_STREAM, self.step, self.team.rank])
-        rate = settings.learning_rate * self._schedule()
+        rate = settings.learning_rate * stage.rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = torch.device(settings.device)

@@ -23,6 +23,7 @@ class Stage:
     box_prompts: float = 0.25
     refine_rounds: int = 2  # at most this many correction clicks on a frame prompted by box or click
     correct_frame: float = 0.2  # share of steps in which a later frame is corrected by a click
+    rate: float = 1.0  # factor on the learning rate: small batches of long clips want a lower one
 
     def __post_init__(self) -> None:
         if min(self.steps, self.frames, self.batch) < 1 or self.size < 32 or self.size % 32:
