@@ -273,6 +273,16 @@ def test_a_video_without_frames(tmp_path: Path, suffix: str, choice: str) -> Non
         VideoFile(path, choice)
 
 
+@pytest.mark.parametrize("box", [b"trak", b"mdia"])
+def test_a_box_that_claims_to_reach_beyond_the_file(box: bytes, tmp_path: Path) -> None:
+    data = bytearray(write_clip(tmp_path / "clip.mp4", 6).read_bytes())
+    at = data.find(box)
+    data[at - 4 : at] = (0x7FFFFFFF).to_bytes(4, "big")
+    (tmp_path / "bad.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "bad.mp4", "opencv") as clip:  # decoders forgive this length, and so do we
+        assert len(list(clip.frames())) == 6
+
+
 def test_damaged_middle(tmp_path: Path) -> None:
     data = bytearray(write_clip(tmp_path / "clip.mp4", 60, (96, 128)).read_bytes())
     start = data.find(b"mdat") + 4000

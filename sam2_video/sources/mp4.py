@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def _header_field(file: BinaryIO, start: int, short: int, long: int, wide: bool)
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Iterate over (name, start of the content, end) of the boxes between two places of the file."""
+    end = min(end, file.seek(0, os.SEEK_END))  # a damaged box may claim more than there is
     while start + 8 <= end:
         file.seek(start)
         length, kind = struct.unpack(">I4s", file.read(8))
