@@ -113,7 +113,7 @@ def track(
         list[str] | None,
         typer.Option(
             metavar="FRAME:OBJECT:X0,Y0,X1,Y1",
-            help="Two opposite corners of a box around an object. May be repeated.",
+            help="Left upper, then right lower corner of a box around an object. May be repeated.",
             rich_help_panel=PROMPTS,
         ),
     ] = None,
@@ -211,7 +211,7 @@ def segment(
         list[str] | None,
         typer.Option(
             metavar="[OBJECT:]X0,Y0,X1,Y1",
-            help="Two opposite corners of a box around an object. May be repeated.",
+            help="Left upper, then right lower corner of a box around an object. May be repeated.",
             rich_help_panel=PROMPTS,
         ),
     ] = None,

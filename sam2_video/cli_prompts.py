@@ -75,7 +75,7 @@ def parse_click(text: str) -> PlacedPrompt:
 
 
 def parse_box(text: str) -> PlacedPrompt:
-    """Parse `FRAME:OBJECT:X0,Y0,X1,Y1`, two opposite corners in pixels."""
+    """Parse `FRAME:OBJECT:X0,Y0,X1,Y1`, left upper, then right lower corner in pixels."""
     fields = text.split(":")
     if len(fields) != 3:
         raise PromptError(f"--box {text!r} does not read as {BOX}, for example 0:1:380,200,470,330")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 # What runs leave in their folder; `clear_results` removes these of an earlier run and nothing else.
 RESULTS = ("masks/*.png", "overlay.mp4", "overlay.png", "objects.csv", "masks.jsonl", "run.json")
-
-
 LARGEST_ID = 65_535  # of an object in a 16-bit mask picture
 
 
@@ -103,17 +100,10 @@ def _device(options: ModelOptions) -> str:
 
 def _weights(model: str) -> tuple[Path | None, str | None]:
     from sam2_video.checkpoint import download_model, list_models
+    from sam2_video.download import hash_file
 
     info = next((info for info in list_models() if info.name == model), None)
     path = Path(model).expanduser() if info is None else info.path or download_model(model, offline=True)
     if info is not None and info.sha256 is not None:
         return path, info.sha256
-    return (path, _sha256(path)) if path.is_file() else (None, None)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return (path, hash_file(path)) if path.is_file() else (None, None)
