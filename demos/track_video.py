@@ -25,11 +25,10 @@ def main() -> None:
     predictor = sam2_video.VideoPredictor.from_pretrained(arguments.model)
     with predictor.open(arguments.clip, retain="window") as session:
         session.prompt(frame=0, object_id=1, points=[(arguments.x, arguments.y)], labels=[1])
-        writer = VideoWriter(arguments.out, session.source.fps)
-        for result in session.propagate():
-            rgb = session.source.read(result.frame)
-            writer.write(np.where(result.masks[0][..., None], rgb, np.uint8(255)))
-        writer.close()
+        with VideoWriter(arguments.out, session.source.fps) as writer:
+            for result in session.propagate():
+                rgb = session.source.read(result.frame)
+                writer.write(np.where(result.masks[0][..., None], rgb, np.uint8(255)))
 
 
 if __name__ == "__main__":
