@@ -1,7 +1,7 @@
 """Values that cross module borders, and the error classes.
 
-Maps are (B, C, H, W), tokens (B, N, C). S is the side of the square model frame; h = w = S / 16 is the coarse grid.
-C is the model width (256 in the released models), M = 64 the width of a memory.
+Maps are (B, C, H, W), tokens (B, N, C). S is the side of the square model frame; h = w = S / 16 is the coarse
+grid. C is the model width (256 in the released models), M = 64 the width of a memory.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ImageFeatures:
     """What one frame looks like to the network, before any memory."""
 
     coarse: Tensor  # (B, C, S/16, S/16)
-    fine: tuple[Tensor, Tensor]  # (B, C/8, S/4, S/4), (B, C/4, S/8, S/8): skip connections of the mask decoder
+    fine: tuple[Tensor, Tensor]  # (B, C/8, S/4, S/4), (B, C/4, S/8, S/8): the decoder's skip connections
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class MaskPrediction:
     iou: Tensor  # (B,)
     pointer: Tensor  # (B, C)
     presence: Tensor  # (B,) logit
-    candidates: MaskCandidates | None = None  # all candidates, where the decoder was asked: training supervises them
+    candidates: MaskCandidates | None = None  # all of them, where the decoder was asked, for training
 
     def item(self, index: int) -> MaskPrediction:
         """Return the prediction of one object of the batch, still with a batch dimension of 1."""
@@ -158,7 +158,7 @@ class FrameResult:
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
-        """(N, 4) x0, y0, x1, y1 of each mask in pixels, the last column and row included; zeros for an empty mask."""
+        """(N, 4) x0, y0, x1, y1 of each mask in pixels, last column and row included; zeros if empty."""
         out = np.zeros((len(self.object_ids), 4), dtype=np.float32)
         for row, mask in zip(out, self.masks, strict=True):
             ys, xs = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
