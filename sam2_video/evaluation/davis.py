@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import DataError
-from .labels import read_label_png
+from sam2_video.evaluation.labels import read_label_png
+from sam2_video.types import DataError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 

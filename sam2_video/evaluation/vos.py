@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.evaluation.clicks import centre_of_error
 from sam2_video.evaluation.davis import DavisSequence, read_davis
 from sam2_video.evaluation.metrics import Score, average_score, score_sequence
 from sam2_video.model.sam2 import SAM2
-from sam2_video.training.prompting import centre_of_error
 from sam2_video.video_predictor import VideoPredictor
 
 PromptKind = Literal["mask", "box", "click"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .motion import drift
+from sam2_video.training.motion import drift
 
 Frame = NDArray[np.uint8]
 

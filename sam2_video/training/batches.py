@@ -89,11 +89,9 @@ def make_clips(settings: TrainSettings) -> MakesClips:
     stills: MakesClips | None = None
     videos: MakesClips | None = None
     if settings.stills is not None:
-        folders = [
-            p
-            for p in sorted(Path(settings.stills).iterdir())
-            if p.is_dir() and p.name not in settings.exclude
-        ]
+        root = Path(settings.stills)
+        inside = [p for p in sorted(root.iterdir()) if p.is_dir() and p.name not in settings.exclude]
+        folders = [root] if (root / "images").is_dir() else inside
         found = find_stills(folders)
         if not found:
             raise DataError(
@@ -134,4 +132,5 @@ def load_batches(
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    os.nice(5)  # the training step comes first: batches are made ahead
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(5)  # the training step comes first: batches are made ahead

@@ -19,11 +19,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import DataError
-from .appearance import Camera
-from .render import Scene, render
-from .scene import SceneMaker
-from .stills import Still, StillLibrary
+from sam2_video.training.appearance import Camera
+from sam2_video.training.render import Scene, render
+from sam2_video.training.scene import SceneMaker
+from sam2_video.training.stills import Still, StillLibrary
+from sam2_video.types import DataError
 
 # Share of the clips drawn from each data set: varied pictures and good edges often, narrow subjects seldom.
 DATASET_WEIGHTS: Mapping[str, float] = MappingProxyType(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.davis import DavisSequence, read_davis
-from ..types import DataError
-from .appearance import Camera
-from .clips import TrainingClip
+from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.training.appearance import Camera
+from sam2_video.training.clips import TrainingClip
+from sam2_video.types import DataError
 
 _ATTEMPTS = 40
 

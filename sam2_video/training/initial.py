@@ -16,11 +16,11 @@ from sam2_video.model.memory_encoder import CXBlock
 from sam2_video.model.sam2 import SAM2
 
 NEAR = 2.0  # bias on the fast rotary pairs: a recalled cell outweighs one two cells away by about ten to one
-FAST_SHARE = (
-    0.25  # of the rotary pairs of each axis: those that turn by more than a tenth of a radian per cell
-)
+FAST_SHARE = 0.25  # of the rotary pairs of each axis: those that turn by a tenth of a radian or more per cell
 TIED_GAIN = 2.0
 LAYER_SCALE = 0.1
+COARSE_SCALE = 0.25
+QUIET = 0.25
 
 
 @torch.no_grad()
@@ -29,9 +29,18 @@ def give_sense_of_place(model: SAM2) -> None:
 
     Memory cross-attention gets equal biases on queries and keys in the fast rotary pairs: their product falls
     off with the distance between cells. In the mask decoder the projections of queries and keys start out
-    equal, so that a click's position code matches the pixels it was clicked on. Layer scale starts large
+    equal, so that a click's position code matches the pixels it was clicked on. Half of the position code's
+    waves are four times as long: with short ones alone the codes of a box's corners say nothing of the space
+    between them. Coarse image features start quiet beside position codes, which they would drown in the
+    products of the decoder's first block; the memory encoder is told the opposite. Layer scale starts large
     enough to matter.
     """
+    waves = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix  # (2, C / 2)
+    waves[:, : waves.shape[1] // 2] *= COARSE_SCALE
+    for lateral in model.image_encoder.neck.convs[:2]:  # the two levels that make the coarse map
+        for parameter in lateral.parameters():
+            parameter.mul_(QUIET)
+    model.memory_encoder.pix_feat_proj.weight.div_(QUIET)
     for module in model.modules():
         if isinstance(module, MemoryAttentionLayer):
             _look_nearby(module.cross_attn_image)
@@ -46,9 +55,7 @@ def give_sense_of_place(model: SAM2) -> None:
 
 def _look_nearby(attention: RoPEAttention) -> None:
     for projection in (attention.q_proj, attention.k_proj):
-        pairs = projection.bias.view(
-            attention.heads, 2, -1, 2
-        )  # (heads, column | row, pairs from fast to slow, 2)
+        pairs = projection.bias.view(attention.heads, 2, -1, 2)  # heads, column and row, fast to slow, pair
         pairs[:, :, : int(FAST_SHARE * pairs.shape[2])] = NEAR
 
 

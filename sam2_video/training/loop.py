@@ -32,7 +32,7 @@ from sam2_video.training.losses import Losses, average
 from sam2_video.training.rollout import draw_plan, roll_out
 from sam2_video.training.settings import TrainSettings
 from sam2_video.training.team import join_team
-from sam2_video.types import CheckpointError
+from sam2_video.types import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ FREE_OF_DECAY = (
 # These decide where and how a run executes, not what it computes: a resumed run may change them.
 RUN_ONLY = (
     *("workers", "threads", "log_every", "save_minutes", "validate_minutes", "validate_frames", "validation"),
-    *("tensorboard", "card"),
+    *("tensorboard", "card", "device", "export_dtype"),
 )
 
 
@@ -69,11 +69,16 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
+        self.score: float | None = None  # of the last validation, J&F in 0..1
+        self._board = open_board(folder) if settings.tensorboard and self.team.leads else None
         self._resume()
 
     def run(self, clips: MakesClips) -> None:
         """Train from the current step to the end of the last stage."""
         settings = self.settings
+        if self.step >= settings.total_steps:
+            log.info("this run is over: %s has its results", self.folder)
+            return
         if self.team.leads:
             write_json(self.folder / "settings.json", asdict(settings))
         clock = saved = validated = time.monotonic()
@@ -99,13 +104,16 @@ class Trainer:
                     recent = []
                 if now - validated > 60 * settings.validate_minutes:
                     self.validate()
-                    clock = validated = time.monotonic()
+                    self.save()  # what is the best so far must outlive a kill
+                    clock = validated = saved = time.monotonic()
                 if now - saved > 60 * settings.save_minutes:
                     self.save()
                     clock = saved = time.monotonic()
         if self.team.leads:
             self.validate()
             self.save()
+            if self._board is not None:
+                self._board.close()
         self.team.wait()
 
     def advance(self, batch: Batch) -> tuple[Losses, float]:
@@ -154,11 +162,12 @@ class Trainer:
                 },
             )
             log.info("step %d: J&F %.1f", self.step, 100 * score)
+        self.score = None if math.isnan(score) else score
         if math.isnan(score) or score > self.best:
-            self.best = max(self.best, score) if not math.isnan(score) else self.best
-            self.export(self.folder / "best.safetensors", score)
+            self.best = self.best if math.isnan(score) else score
+            self.export(self.folder / "best.safetensors")
 
-    def export(self, path: Path, score: float = math.nan) -> None:
+    def export(self, path: Path) -> None:
         """Write the running average as weights that `load_model` reads."""
         from sam2_video.checkpoint import save_weights
 
@@ -167,14 +176,14 @@ class Trainer:
             **settings.card,
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
-            "validation_jandf": score,
+            "validation_jandf": self.score,
         }
         metadata = {
             "sam2_video.config": settings.model,
             "sam2_video.overrides": json.dumps(list(settings.overrides)),
             "sam2_video.card": json.dumps(card, default=str),
         }
-        save_weights(self.average, path, metadata)
+        save_weights(self.average, path, metadata, settings.export_dtype)
 
     def save(self) -> None:
         """Write everything that is needed to go on, aside and then in place."""
@@ -185,6 +194,8 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "score": self.score,
+            "team": self.team.size,
             "settings": json.dumps(_fingerprint(self.settings)),
         }
         aside = self.folder / "last.pt.part"
@@ -196,7 +207,12 @@ class Trainer:
         path = self.folder / "last.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.settings.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.settings.device, weights_only=True)
+        except Exception as error:  # the unpickler's own words advise to load it unsafely: not repeated here
+            raise CheckpointError(
+                f"{path} is damaged and cannot be read ({type(error).__name__}); remove it to start over"
+            ) from error
         was, now = json.loads(state["settings"]), json.loads(json.dumps(_fingerprint(self.settings)))
         changed = sorted(key for key in {*was, *now} - {"stages"} if was.get(key) != now.get(key))
         if not _same_past(was["stages"], now["stages"], state["step"]):
@@ -210,6 +226,11 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.score = state["score"]
+        if state["team"] != self.team.size:
+            log.warning(
+                "a team of %d goes on where one of %d was: not bit for bit", self.team.size, state["team"]
+            )
         if self.team.leads:
             for name in ("log.csv", "validation.csv"):
                 drop_rows_after(self.folder / name, self.step)  # they will be written again
@@ -249,15 +270,17 @@ class Trainer:
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], **values}
         append_row(self.folder / "log.csv", row)
         bar.set_postfix(stage=stage.name, loss=values["total"], refresh=False)
-        if self.settings.tensorboard:
-            self._board().add_scalars("train", values, self.step)
+        if self._board is not None:
+            self._board.add_scalars("train", values, self.step)
 
-    def _board(self) -> Any:
-        if not hasattr(self, "_writer"):
-            from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder))
-        return self._writer
+def open_board(folder: Path) -> Any:
+    """Open a TensorBoard log; needs the `train` extra."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("tensorboard=true needs TensorBoard: pip install 'sam2_video[train]'") from error
+    return SummaryWriter(str(folder))
 
 
 def train(settings: TrainSettings, folder: Path) -> Path:
@@ -291,9 +314,9 @@ def drop_rows_after(path: Path, step: int) -> None:
     """Forget the rows of a CSV file whose `step` lies beyond `step`."""
     if not path.exists():
         return
-    header, *rows = path.read_text().splitlines(keepends=True)
+    lines = path.read_text().splitlines(keepends=True)
     aside = path.with_name(path.name + ".part")
-    aside.write_text(header + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+    aside.write_text("".join(lines[:1] + [row for row in lines[1:] if int(row.split(",")[0]) <= step]))
     aside.replace(path)
 
 
@@ -307,7 +330,7 @@ def _start(settings: TrainSettings) -> SAM2:
     if settings.init is not None:
         from sam2_video.checkpoint import load_model
 
-        return load_model(settings.init, overrides=settings.overrides)
+        return load_model(settings.model, checkpoint=settings.init, overrides=settings.overrides)
     model = build_model(settings.model, settings.overrides)
     give_sense_of_place(model)
     return model

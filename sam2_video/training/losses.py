@@ -19,20 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ALPHA, GAMMA = (
-    0.25,
-    2.0,
-)  # focal loss: weight of object pixels, and how much well-known pixels are played down
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Factor of each part in the total."""
-
-    focal: float = 20.0
-    dice: float = 1.0
-    iou: float = 1.0
-    presence: float = 1.0
+FOCAL, DICE, IOU, PRESENCE = 20.0, 1.0, 1.0, 1.0  # factor of each part in the total
+# Focal loss: weight of object pixels, and how much well-known pixels are played down.
+ALPHA, GAMMA = 0.25, 2.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,6 @@ def mask_losses(
     target: Tensor,
     *,
     void: Tensor | None = None,
-    weights: LossWeights | None = None,
 ) -> Losses:
     """Compare candidates with the truth.
 
@@ -92,13 +80,12 @@ def mask_losses(
     several candidates only the one with the lowest mask loss is taught its mask; all are taught their IoU.
     Frames without the object teach presence only; pixels that are void teach nothing.
     """
-    weights = weights or LossWeights()
     logits, iou, target = logits.float(), iou.float(), target.float()
     known = None if void is None else (~void).float()
     if known is not None:
         target = target * known
     is_there = (target.amax(dim=(1, 2)) > 0).float()  # (B,)
-    best = _best_candidate(logits, target, known, weights)
+    best = _best_candidate(logits, target, known)
     focal, dice = _focal_and_dice(best[:, None], target[:, None], None if known is None else known[:, None])
     truth = true_iou(logits.detach(), target, known)
     parts = (
@@ -107,10 +94,8 @@ def mask_losses(
         ((iou - truth).abs().mean(dim=1) * is_there).mean(),
         F.binary_cross_entropy_with_logits(presence.float(), is_there),
     )
-    total = sum(
-        (w * part for w, part in zip(_factors(weights), parts, strict=True)),
-        torch.zeros((), device=logits.device),
-    )
+    focal_mean, dice_mean, iou_mean, presence_mean = parts
+    total = FOCAL * focal_mean + DICE * dice_mean + IOU * iou_mean + PRESENCE * presence_mean
     return Losses(total, *parts)
 
 
@@ -124,18 +109,14 @@ def true_iou(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Ten
     return both / either.clamp(min=1)
 
 
-def _factors(weights: LossWeights) -> tuple[float, float, float, float]:
-    return weights.focal, weights.dice, weights.iou, weights.presence
-
-
-def _best_candidate(logits: Tensor, target: Tensor, known: Tensor | None, weights: LossWeights) -> Tensor:
+def _best_candidate(logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
     """(B, h, w): for each object the candidate with the lowest mask loss."""
     if logits.shape[1] == 1:
         return logits[:, 0]
     with torch.no_grad():  # choosing needs no gradient, and only the chosen one pays for a backward pass
         many = None if known is None else known[:, None]
         focal, dice = _focal_and_dice(logits, target[:, None], many)
-        choice = (weights.focal * focal + weights.dice * dice).argmin(dim=1)
+        choice = (FOCAL * focal + DICE * dice).argmin(dim=1)
     return logits[torch.arange(len(logits), device=logits.device), choice]
 
 

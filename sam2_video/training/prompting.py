@@ -1,10 +1,9 @@
-"""Simulated users: the prompts that training and evaluation give in a person's place.
+"""Simulated users: the prompts that training gives in a person's place.
 
     rng = np.random.default_rng([seed, step])
-    prompt = first_prompt(rng, masks)                   # masks (B, S, S) of 0 and 1; one kind for the batch
+    prompt = box_prompt(masks, rng)                # or mask_prompt, click_prompt; masks (B, S, S) of 0, 1
     click = correction_click(rng, logits, masks)        # logits (B, h, w) of any resolution -> Clicks
     prompt = corrected(prompt, click, previous=logits[:, None])
-    centre_of_error(predicted, truth)                   # (x, y, label) or None where nothing is wrong
 
 Points are pixels of the S x S model frame, x then y, a pixel's index standing for the pixel.
 Everything is a pure function of the generator's state.
@@ -19,20 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..types import PromptTensors, upsample_logits
+from sam2_video.evaluation.clicks import deepest, thickest_error
+from sam2_video.types import PromptTensors, upsample_logits
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class PromptMix:
-    """How often a first prompt is of which kind (SAM 2 paper, appendix D), and how careless it is."""
-
-    mask: float = 0.5
-    box: float = 0.25
-    click: float = 0.25
-    box_noise: float = 0.1  # standard deviation of each side, in parts of the box
-    centre: float = 0.3  # share of clicks in the middle of the object rather than anywhere on it
 
 
 @dataclass(frozen=True)
@@ -41,18 +30,6 @@ class Clicks:
 
     points: Tensor  # (B, 1, 2) float32
     labels: Tensor  # (B, 1) int64
-
-
-def first_prompt(rng: np.random.Generator, masks: Tensor, mix: PromptMix | None = None) -> PromptTensors:
-    """Draw one kind of prompt for the batch and make it for each of the masks (B, S, S)."""
-    mix = mix or PromptMix()
-    chances = np.array([mix.mask, mix.box, mix.click], dtype=np.float64)
-    kind = int(rng.choice(3, p=chances / chances.sum()))
-    if kind == 0:
-        return mask_prompt(masks)
-    if kind == 1:
-        return box_prompt(masks, rng, noise=mix.box_noise)
-    return click_prompt(masks, rng, centre=mix.centre)
 
 
 def mask_prompt(masks: Tensor) -> PromptTensors:
@@ -114,7 +91,7 @@ def correction_click(
         if not wrong.any():
             spots.append(_click_on(truth, rng, 0.0))
         elif rng is None:
-            spots.append(_thickest(wrong, truth))
+            spots.append(thickest_error(wrong, truth))
         else:
             x, y = _anywhere(wrong, rng)
             spots.append((x, y, int(truth[y, x])))
@@ -128,12 +105,6 @@ def corrected(prompt: PromptTensors, click: Clicks, *, previous: Tensor | None) 
     """
     points = torch.cat([prompt.points, click.points], dim=1)
     return PromptTensors(points, torch.cat([prompt.labels, click.labels], dim=1), previous=previous)
-
-
-def centre_of_error(predicted: Bools, truth: Bools) -> tuple[int, int, int] | None:
-    """Return (x, y, label) in the middle of the thickest wrong part of a (H, W) mask; None without error."""
-    wrong = predicted.astype(bool) != truth.astype(bool)
-    return _thickest(wrong, truth.astype(bool)) if wrong.any() else None
 
 
 def _bools(masks: Tensor) -> Bools:
@@ -150,7 +121,7 @@ def _click_on(mask: Bools, rng: np.random.Generator | None, centre: float) -> tu
         x, y = (mask.shape[1] // 2, mask.shape[0] // 2) if rng is None else _anywhere(~mask, rng)
         return x, y, 0
     if rng is None or rng.random() < centre:
-        return (*_deepest(mask)[:2], 1)
+        return (*deepest(mask)[:2], 1)
     return (*_anywhere(mask, rng), 1)
 
 
@@ -158,23 +129,3 @@ def _anywhere(region: Bools, rng: np.random.Generator) -> tuple[int, int]:
     inside = np.flatnonzero(region)
     y, x = divmod(int(inside[rng.integers(len(inside))]), region.shape[1])
     return x, y
-
-
-def _deepest(region: Bools) -> tuple[int, int, float]:
-    """Return the pixel farthest from the region's edge (the frame's border is one) and that distance."""
-    import cv2
-
-    padded = np.pad(region.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    # Squared distances between pixels are whole numbers. OpenCV's last digits vary from call to call, and
-    # with them the winner of a tie: rounded, the same region always gives the same pixel.
-    squared = np.rint(depth * depth)
-    y, x = divmod(int(squared.argmax()), region.shape[1])
-    return x, y, float(np.sqrt(squared[y, x]))
-
-
-def _thickest(wrong: Bools, truth: Bools) -> tuple[int, int, int]:
-    """Missing and surplus parts are measured apart: side by side they are two errors, not a thicker one."""
-    x, y, depth = _deepest(wrong & truth)
-    x0, y0, depth0 = _deepest(wrong & ~truth)
-    return (x, y, 1) if depth >= depth0 else (x0, y0, 0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .appearance import line_kernel
-from .motion import Placement, Wobble, control_points, spread
+from sam2_video.training.appearance import line_kernel
+from sam2_video.training.motion import Placement, Wobble, control_points, spread
 
 
 class Layer:

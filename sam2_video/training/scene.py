@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import layers
-from .render import Layer, Scene
-from .stage import Stage
-from .stills import VOID, Instance, Picture, StillLibrary
+from sam2_video.training import layers
+from sam2_video.training.render import Layer, Scene
+from sam2_video.training.stage import Stage
+from sam2_video.training.stills import VOID, Instance, Picture, StillLibrary
 
 if TYPE_CHECKING:
-    from .clips import ClipConfig
+    from sam2_video.training.clips import ClipConfig
 
 _CUT_SHARE = 0.008  # smaller objects are too coarse to be cut out
 

@@ -70,6 +70,7 @@ class TrainSettings:
     validate_minutes: float = 20.0
     validate_frames: int = 30  # per sequence and validation, from the start
     tensorboard: bool = False
+    export_dtype: str | None = None  # number type of exported weights; None keeps float32
     card: dict[str, Any] = field(default_factory=dict)  # goes into the header of the exported weights
 
     def __post_init__(self) -> None:

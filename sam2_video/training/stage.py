@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import layers
-from .appearance import tone_curves
-from .motion import (
+from sam2_video.training import layers
+from sam2_video.training.appearance import tone_curves
+from sam2_video.training.motion import (
     Floats,
     Path,
     Placement,
@@ -23,10 +23,10 @@ from .motion import (
     still_path,
     through,
 )
-from .render import Layer
+from sam2_video.training.render import Layer
 
 if TYPE_CHECKING:
-    from .clips import ClipConfig
+    from sam2_video.training.clips import ClipConfig
 
 Point = tuple[float, float]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation.labels import read_label_png
-from ..types import DataError
+from sam2_video.evaluation.labels import read_label_png
+from sam2_video.types import DataError
 
 VOID = 255  # pixels that nobody has labelled: crowds, outlines
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -136,6 +136,33 @@ def test_a_resumed_run_logs_every_step_once(stills_folder: Path, tmp_path: Path)
     assert (tmp_path / "log.csv").read_text() == "step,stage\n1,pictures\n2,pictures\n"
 
 
+def test_a_damaged_checkpoint_is_named(stills_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"PK half a file")
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged .* remove it"):
+        Trainer(toy_settings(stills_folder), tmp_path)
+
+
+def test_a_finished_run_is_left_alone(stills_folder: Path, tmp_path: Path) -> None:
+    settings = toy_settings(stills_folder, stages=(PICTURES,))
+    train(settings, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    train(settings, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_one_set_of_stills_is_enough(stills_folder: Path) -> None:
+    clips = make_clips(toy_settings(stills_folder / "discs"))
+    assert clips.make(0, frames=1, size=32).masks.any()
+
+
+def test_exports_are_as_small_as_asked(stills_folder: Path, tmp_path: Path) -> None:
+    settings = toy_settings(stills_folder, stages=(PICTURES,))
+    train(settings, tmp_path / "whole")
+    train(replace(settings, export_dtype="float16"), tmp_path / "half")
+    sizes = [(tmp_path / name / "last.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_what_lies_ahead_may_be_planned_anew(stills_folder: Path, tmp_path: Path) -> None:
     settings = toy_settings(stills_folder)
     run(settings, tmp_path, steps=3)

@@ -7,7 +7,6 @@ import torch
 
 from sam2_video.training.losses import (
     Losses,
-    LossWeights,
     average,
     mask_losses,
     shrink_target,
@@ -89,11 +88,7 @@ def test_half_covered_pixels_pull_towards_the_threshold() -> None:
     """A pixel that is half object is best answered with a logit of zero: the edge runs through it."""
     target = torch.full((1, 1, 1), 0.5)
     logits = torch.tensor([1.0, 0.0, -1.0]).reshape(3, 1, 1, 1)
-    weights = LossWeights(dice=0, iou=0, presence=0)
-    costs = [
-        float(mask_losses(x[None], torch.zeros(1, 1), torch.zeros(1), target, weights=weights).total)
-        for x in logits
-    ]
+    costs = [float(mask_losses(x[None], torch.zeros(1, 1), torch.zeros(1), target).focal) for x in logits]
     assert costs[1] < costs[0] == pytest.approx(costs[2])
 
 

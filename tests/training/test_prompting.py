@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from sam2_video.evaluation.clicks import centre_of_error
 from sam2_video.training.prompting import (
     Clicks,
-    PromptMix,
     box_prompt,
-    centre_of_error,
     click_prompt,
     corrected,
     correction_click,
-    first_prompt,
     mask_prompt,
 )
 
@@ -68,19 +66,9 @@ def test_an_absent_object_gets_a_click_off_it() -> None:
     assert click_prompt(torch.zeros(1, 32, 32), np.random.default_rng(0)).labels.tolist() == [[0]]
 
 
-def test_kinds_come_as_often_as_asked() -> None:
-    rng = np.random.default_rng(3)
-    kinds = [(p.mask is not None, p.labels.shape[1]) for p in (first_prompt(rng, MASKS) for _ in range(400))]
-    assert kinds.count((True, 0)) / 400 == pytest.approx(0.5, abs=0.08)
-    assert kinds.count((False, 2)) / 400 == pytest.approx(0.25, abs=0.08)
-    assert kinds.count((False, 1)) / 400 == pytest.approx(0.25, abs=0.08)
-    boxes = PromptMix(mask=0, box=1, click=0)
-    assert all(first_prompt(rng, MASKS, boxes).labels.shape == (2, 2) for _ in range(5))
-
-
 def test_prompts_repeat_with_the_generator() -> None:
     a, b = (
-        [first_prompt(rng, MASKS).points.tolist() for _ in range(10)]
+        [click_prompt(MASKS, rng).points.tolist() for _ in range(10)]
         for rng in (np.random.default_rng(8), np.random.default_rng(8))
     )
     assert a == b

@@ -17,7 +17,16 @@ def stage(**changes: object) -> Stage:
 def test_the_packaged_run_names_its_stages_in_order(tmp_path: Path) -> None:
     settings = load_settings("nano", [f"stills={tmp_path}", "seed=3", "stages.pairs.steps=7"])
     assert settings.model == "nano" and settings.seed == 3
-    assert [s.name for s in settings.stages] == ["pictures", "pairs", "short", "calm", "full", "long"]
+    assert [s.name for s in settings.stages] == [
+        "pictures",
+        "pairs",
+        "short",
+        "calm",
+        "places",
+        "full",
+        "main",
+        "long",
+    ]
     assert settings.stages[1].steps == 7
     assert settings.exclude == ("voc2007-seg",)
 
