@@ -304,7 +304,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a CSV file, with a header when the file is new."""
     fresh = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
+        writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow(row)

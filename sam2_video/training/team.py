@@ -44,7 +44,7 @@ class Team:
         flat = torch.cat([tensor.flatten() for tensor in present])
         dist.all_reduce(flat)
         flat /= self.size
-        for tensor, mean in zip(present, flat.split([t.numel() for t in present]), strict=True):
+        for tensor, mean in zip(present, torch.split(flat, [t.numel() for t in present]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
     def wait(self) -> None:
