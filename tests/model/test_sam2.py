@@ -50,6 +50,9 @@ def test_any_multiple_of_32_works(tiny: SAM2, side: int, draw: Draw) -> None:
         assert found.logits.shape == (1, 1, side // 4, side // 4)
         assert found.pointer.shape == (1, 32)
         assert found.logits.isfinite().all() and found.logits.std() > 0.1
+    built_for_it = tiny_model()
+    built_for_it.image_size = side
+    assert torch.equal(walk(built_for_it, pixels)[1].logits, tracked.logits)
     for kept in (memory, later):
         assert kept.features.shape == (1, 8, side // 16, side // 16)
         assert kept.features.dtype == torch.bfloat16
