@@ -6,6 +6,7 @@ grid. C is the model width (256 in the released models), M = 64 the width of a m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -115,6 +116,10 @@ class FrameMemory:
 
     features: Tensor  # (B, M, S/16, S/16) bfloat16
     pointer: Tensor  # (B, C)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> FrameMemory:
+        """Return the memory with `change` applied to each of its tensors: moved, or a part of the batch."""
+        return FrameMemory(change(self.features), change(self.pointer))
 
 
 @dataclass(frozen=True)

@@ -161,16 +161,12 @@ class Network:
         place = torch.device("cpu") if self.offload else self.model.device
         found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
         logits, iou, pointer, presence = (whole.float().cpu() for whole in found)
-        outcomes = []
-        for one in (slice(i, i + 1) for i in range(len(iou))):
-            features, token = memory.features[one], memory.pointer[one]
-            outcomes.append(
-                (
-                    MaskPrediction(logits[one], iou[one], pointer[one], presence[one]),
-                    FrameMemory(features.to(place, copy=True), token.to(place, copy=True)),
-                )
-            )
-        return outcomes
+
+        def part(one: slice) -> Outcome:
+            mask = MaskPrediction(logits[one], iou[one], pointer[one], presence[one])
+            return mask, memory.map(lambda whole: whole[one].to(place, copy=True))
+
+        return [part(slice(i, i + 1)) for i in range(len(iou))]
 
     def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
         """Put objects together; those that are not there yet count as absent."""
@@ -208,7 +204,7 @@ def _batches(recalls: Sequence[Recall]) -> Iterator[list[int]]:
 
 def _move_recall(recall: Recall, device: torch.device) -> Recall:
     def moved(memory: FrameMemory) -> FrameMemory:
-        return FrameMemory(memory.features.to(device), memory.pointer.to(device))
+        return memory.map(lambda tensor: tensor.to(device))
 
     return Recall(
         tuple((slot, moved(memory)) for slot, memory in recall.masks),

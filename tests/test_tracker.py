@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -139,3 +140,10 @@ def test_a_mask_is_taken_as_it_is(model: SAM2, features: ImageFeatures) -> None:
     found = segment_prompt(model, features, prompt, Recall(((-1, memory_of(model, features, 1)),)))
     assert torch.equal(found.logits > 0, mask[..., ::4, ::4] > 0)
     assert float(found.iou) == 1
+
+
+def test_a_change_of_a_memory_reaches_all_its_tensors() -> None:
+    memory = FrameMemory(draw(2, 3, 4, 4), draw(2, 8))
+    changed = memory.map(lambda tensor: tensor[1:] + 1)
+    for field in fields(FrameMemory):
+        assert torch.equal(getattr(changed, field.name), getattr(memory, field.name)[1:] + 1), field.name
