@@ -1,4 +1,4 @@
-"""From logits to clean masks: holes, sprinkles, overlaps, boxes, run lengths; pure functions."""
+"""From logits to clean masks: holes, sprinkles, overlaps, run lengths; pure functions."""
 
 from __future__ import annotations
 
@@ -58,14 +58,6 @@ def non_overlapping(logits: Tensor) -> Tensor:
     own = torch.arange(logits.shape[0], device=logits.device).view(-1, 1, 1)
     rival = torch.where(rows[0] == own, second, best)  # (N, h, w): the best of the others
     return logits - rival.clamp(min=0)
-
-
-def mask_to_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 of an (H, W) mask's pixels, the last column and row included; None for an empty mask."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> RunLengths:

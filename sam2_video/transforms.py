@@ -61,11 +61,6 @@ class FrameTransform:
         height, width = size
         return points * points.new_tensor([self.size / width, self.size / height])
 
-    def to_frame(self, points: Tensor, size: Size) -> Tensor:
-        """(..., 2) x, y in pixels of the S x S frame -> pixels of an (H, W) frame."""
-        height, width = size
-        return points * points.new_tensor([width / self.size, height / self.size])
-
     def prompt_tensors(self, prompt: Prompt, size: Size, previous: Tensor | None = None) -> PromptTensors:
         """One object's prompt on an (H, W) frame, as tensors with a batch dimension of 1.
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_video.postprocess import decode_rle, encode_rle, fill_holes, mask_to_box, non_overlapping
+from sam2_video.postprocess import decode_rle, encode_rle, fill_holes, non_overlapping
 from sam2_video.types import upsample_logits
 
 
@@ -64,13 +64,6 @@ def test_what_no_other_object_claims_is_unchanged() -> None:
     out = non_overlapping(logits)
     assert torch.equal(out[0], logits[0])
     assert non_overlapping(logits[:1]) is not None and torch.equal(non_overlapping(logits[:1]), logits[:1])
-
-
-def test_box_of_a_mask() -> None:
-    mask = np.zeros((6, 9), bool)
-    assert mask_to_box(mask) is None
-    mask[2:4, 5:9] = True
-    assert mask_to_box(mask) == (5, 2, 8, 3)
 
 
 def test_runs_go_column_by_column_and_begin_with_background() -> None:
