@@ -21,9 +21,9 @@ from sam2_video.sinks import (
     MaskPngSink,
     ObjectsCsvSink,
     OverlaySink,
+    ResultSpool,
     RleJsonSink,
     Sink,
-    Tee,
     VideoWriter,
     base,
     object_colour,
@@ -183,6 +183,39 @@ def test_overlay_is_h264_with_the_index_first(tmp_path: Path) -> None:
         assert stream.average_rate == Fraction(25)
 
 
+def test_an_unwritable_file_is_not_taken_for_a_missing_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    def refuse(*_: object, **__: object) -> None:
+        raise av.error.PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(SinkError, match="Permission denied"):
+        fill(OverlaySink(tmp_path / "overlay.mp4"), 1)
+
+
+def test_results_set_aside_come_back_in_order_and_whole(tmp_path: Path) -> None:
+    moving = [disc_result(k, centres=((4 + k / 3, 4.3), (6.5, 7.1)), radius=4.3) for k in range(4)]
+    moving[1] = disc_result(1, ids=())
+    with ResultSpool(tmp_path) as spool:
+        for result in reversed(moving):
+            spool.add(result)
+        back = list(spool)
+        assert [result.frame for result in back] == [0, 1, 2, 3]
+        for result, original in zip(back, moving, strict=True):
+            assert np.array_equal(result.masks, original.masks) and result.size == original.size
+            assert np.array_equal(result.boxes, original.boxes) and result.prompted == original.prompted
+            assert (result.object_ids, result.iou.tolist(), result.presence.tolist()) == (
+                *(original.object_ids, original.iou.tolist()),
+                original.presence.tolist(),
+            )
+    assert moving[3].masks.any() and files(tmp_path) == []
+    with pytest.raises(SinkError, match="cannot write"):
+        ResultSpool(tmp_path / "missing")
+
+
 def test_odd_sizes_are_made_even(tmp_path: Path) -> None:
     shown: list[np.ndarray] = []
     with VideoWriter(tmp_path / "odd.mp4") as writer:
@@ -234,26 +267,6 @@ def test_run_json(tmp_path: Path) -> None:
         write_run_json(tmp_path / "new" / "run.json", {"a": object()})
     assert json.loads((tmp_path / "new" / "run.json").read_text()) == record
     assert files(tmp_path) == ["new/run.json"]
-
-
-def test_tee_writes_to_all(tmp_path: Path) -> None:
-    with Tee([make(tmp_path) for make in SINKS.values()]) as sink:
-        fill(sink, 2)
-    expected = ["masks/00000.png", "masks/00001.png", "objects.csv", "overlay.mp4", "rle.jsonl"]
-    assert files(tmp_path) == expected
-
-
-def test_tee_closes_the_others_where_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    csv_sink, rle_sink = ObjectsCsvSink(tmp_path / "objects.csv"), RleJsonSink(tmp_path / "rle.jsonl")
-
-    def failing() -> None:
-        raise SinkError("no")
-
-    monkeypatch.setattr(csv_sink, "close", failing)
-    with pytest.raises(SinkError, match="no"), Tee([csv_sink, rle_sink]) as sink:
-        fill(sink)
-    assert (tmp_path / "rle.jsonl").is_file()
-    csv_sink.discard()
 
 
 @pytest.mark.parametrize("kind", SINKS)

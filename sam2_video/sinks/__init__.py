@@ -9,10 +9,11 @@ A file that exists is whole: it is written under a hidden name and renamed when 
 
 from __future__ import annotations
 
-from sam2_video.sinks.base import BaseSink, Sink, Tee
+from sam2_video.sinks.base import BaseSink, Sink
 from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
 from sam2_video.sinks.run_json import versions, write_run_json
+from sam2_video.sinks.spool import ResultSpool
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.video import VideoWriter
 
@@ -21,9 +22,9 @@ __all__ = [
     "MaskPngSink",
     "ObjectsCsvSink",
     "OverlaySink",
+    "ResultSpool",
     "RleJsonSink",
     "Sink",
-    "Tee",
     "VideoWriter",
     "object_colour",
     "versions",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -68,29 +68,6 @@ class BaseSink:
             self.close()
         else:
             self.discard()
-
-
-class Tee(BaseSink):
-    """Several sinks as one."""
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
-        """Give the frame to every sink, in order."""
-        for sink in self._sinks:
-            sink.write(frame_rgb, result, frame_name)
-
-    def close(self) -> None:
-        """Close every sink, even if one of them fails; the first failure is raised."""
-        with ExitStack() as stack:
-            for sink in reversed(self._sinks):
-                stack.callback(sink.close)
-
-    def discard(self) -> None:
-        """Discard in every sink."""
-        for sink in self._sinks:
-            sink.discard()
 
 
 def part_name(path: Path) -> Path:

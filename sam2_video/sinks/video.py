@@ -44,10 +44,10 @@ class AvEncoder:
             raise EncoderMissing(f"PyAV is not installed or does not start ({error})") from error
         self._av = av
         self._failed = False
+        self._container = self._call(
+            av.open, str(path), "w", format="mp4", options={"movflags": "+faststart"}
+        )
         try:
-            self._container = self._call(
-                av.open, str(path), "w", format="mp4", options={"movflags": "+faststart"}
-            )
             self._stream: Any = self._container.add_stream(
                 "libx264", rate=fps, options={"preset": PRESET, "crf": QUALITY}
             )
