@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sam2_video.config import build_model, model_names
-from sam2_video.download import cache_folder, download_model, hash_file, is_offline
+from sam2_video.download import cache_folder, cached_file, download_model, hash_file, is_offline
 from sam2_video.key_maps import from_hub_layout, to_hub_layout
 from sam2_video.model.sam2 import SAM2
 from sam2_video.registry import ModelInfo, closest_released, find_hub_model, find_model, list_models
@@ -30,12 +30,14 @@ from sam2_video.weight_files import (
     read_weights,
     resolve_dtype,
     save_weights,
+    weights_file,
 )
 
 __all__ = [
     "ModelInfo",
     "download_model",
     "from_hub_layout",
+    "identify_weights",
     "list_models",
     "load_model",
     "load_weights",
@@ -104,9 +106,29 @@ def _locate(
         )
     if path.suffix not in (".pt", ".pth", ".safetensors") and _HUB_ID.fullmatch(name):
         info = find_hub_model(name)
-        return (info.name if info else None), _from_hub(name, info, offline, cache_dir)
+        path = _from_hub(name, info, offline, cache_dir)
+        return (None, path) if info is None else (info.name, _verified(path, info))
     known = ", ".join(info.name for info in list_models())
     raise CheckpointError(f"{name!r} is no file, no hub id and no known model; known are {known}")
+
+
+def identify_weights(name_or_path: str | Path) -> tuple[Path, str]:
+    """Return the file that `load_model` has just taken its weights from, and its SHA-256.
+
+    Nothing is downloaded. A released file was checked when it was loaded and is not hashed again. Raises
+    CheckpointError for weights that are not here.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    info = next((info for info in list_models() if info.name == name), None)
+    if info is not None:
+        file = info.path or cached_file(info)
+    elif path.exists():
+        file = path
+    else:
+        info = find_hub_model(name)
+        file = _from_hub(name, info, offline=True, cache_dir=None)
+    file = weights_file(file)
+    return file, (None if info is None else info.sha256) or hash_file(file)
 
 
 def _architecture(
@@ -213,11 +235,9 @@ def _from_hub(hub_id: str, info: ModelInfo | None, offline: bool, cache_dir: str
 
     try:
         if info is not None and info.hub_filename is not None:
-            return _verified(fetch(info.hub_filename), info)
+            return fetch(info.hub_filename)
         fetch("config.json")
         return fetch("model.safetensors").parent
-    except CheckpointError:
-        raise
     except Exception as error:  # the hub's own errors and those of whatever transport it uses
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = " (downloads are off: offline=True or SAM2_VIDEO_OFFLINE)" if offline else ""

@@ -128,6 +128,11 @@ def download(
     return target.path
 
 
+def cached_file(info: ModelInfo) -> Path:
+    """Return where `download` keeps the weights of a released model, whether they are there or not."""
+    return _target(info, cache_folder()).path
+
+
 def _target(info_or_url: ModelInfo | str, folder: Path) -> _Target:
     if isinstance(info_or_url, ModelInfo):
         info = info_or_url

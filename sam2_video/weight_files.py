@@ -58,11 +58,7 @@ def read_weights(path: str | Path) -> Weights:
 
     Runs no code from the file. Raises CheckpointError for what is missing, damaged or no state dict.
     """
-    path = Path(path)
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        hint = f"; expected a file {file.name} in the folder {path}" if path.is_dir() else ""
-        raise CheckpointError(f"no weights at {file}{hint}")
+    file = weights_file(path)
     state, metadata = _read_file(file)
     while state and (
         wrapper := next((w for w in _WRAPPERS if all(name.startswith(w) for name in state)), None)
@@ -71,6 +67,16 @@ def read_weights(path: str | Path) -> Weights:
     if not is_hub_layout(state):
         return Weights(state, metadata)
     return Weights(from_hub_layout(state), metadata, _hub_overrides(file.parent / "config.json"))
+
+
+def weights_file(path: str | Path) -> Path:
+    """Return the file that holds the weights: `path`, or the one in that folder. Raises CheckpointError."""
+    path = Path(path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        hint = f"; expected a file {file.name} in the folder {path}" if path.is_dir() else ""
+        raise CheckpointError(f"no weights at {file}{hint}")
+    return file
 
 
 def save_weights(

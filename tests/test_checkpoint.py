@@ -15,7 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sam2_video import checkpoint, registry
-from sam2_video.checkpoint import load_model, load_weights, read_weights, save_weights, to_hub_layout
+from sam2_video.checkpoint import (
+    identify_weights,
+    load_model,
+    load_weights,
+    read_weights,
+    save_weights,
+    to_hub_layout,
+)
+from sam2_video.cli_run import ModelOptions, model_record
 from sam2_video.config import build_model
 from sam2_video.types import CheckpointError, ConfigError
 from sam2_video.weight_files import CARD_KEY, CONFIG_KEY, OVERRIDES_KEY, describe_mismatch
@@ -189,6 +197,31 @@ def test_other_hub_id_takes_the_hub_layout(hub, tmp_path, monkeypatch):
     hub.files.update({name: tmp_path / name for name in ("config.json", "model.safetensors")})
     monkeypatch.setenv("SAM2_VIDEO_OFFLINE", "1")
     assert load_model("some-one/fine.tuned").image_size == 512
+    assert all(local for *_, local in hub.asked)
+
+
+def test_every_kind_of_weights_leaves_a_hash_in_the_record(hub, tmp_path):
+    hub.files.update({name: tmp_path / name for name in ("config.json", "model.safetensors")})
+    for file in hub.files.values():
+        file.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    for name in (str(tmp_path), str(tmp_path / "model.safetensors"), "some-one/fine.tuned"):
+        said = model_record(ModelOptions(name, device="cpu"))
+        assert (said["weights"], said["sha256"]) == (str(tmp_path / "model.safetensors"), digest)
+    with pytest.raises(CheckpointError, match="no weights at"):
+        identify_weights(tmp_path.parent)
+
+
+def test_released_weights_are_not_hashed_again_for_the_record(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM2_VIDEO_CACHE", str(tmp_path))
+    file = tmp_path / "sam2.1_hiera_tiny.pt"
+    file.write_bytes(b"checked when it was loaded")
+    hub.files[file.name] = file
+    for module in ("checkpoint", "download"):
+        monkeypatch.setattr(f"sam2_video.{module}.hash_file", lambda path: pytest.fail("hashed again"))
+    known = registry.find_model("sam2.1_hiera_tiny").sha256
+    for name in ("sam2.1_hiera_tiny", "facebook/sam2.1-hiera-tiny"):
+        assert identify_weights(name) == (file, known)
     assert all(local for *_, local in hub.asked)
 
 
