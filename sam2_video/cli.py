@@ -191,8 +191,9 @@ def demo(
     from sam2_video.cli_demo import demo as run
     from sam2_video.cli_run import ModelOptions
 
-    for line in run(out, ModelOptions(model, device, threads=threads), overwrite):
-        typer.echo(line)
+    summary = run(out, ModelOptions(model, device, threads=threads), overwrite, typer.echo)
+    if summary.stopped_by is not None:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command(epilog="Example:\n\nsam2-video segment photo.jpg --click 420,260 --click 500,300:- --out out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sam2_video.cli_prompts import PlacedPrompt
 from sam2_video.cli_run import ModelOptions, claim_folder
-from sam2_video.cli_track import TrackOptions, track
+from sam2_video.cli_track import RunSummary, TrackOptions, track
 from sam2_video.types import Prompt
 
 if TYPE_CHECKING:
@@ -35,22 +35,28 @@ class Agreement:
         return text + (f"; hidden on {self.hidden}, found absent on {self.left_out}" if self.hidden else "")
 
 
-def demo(out: Path, model: ModelOptions, overwrite: bool, frames: int = FRAMES) -> Iterator[str]:
-    """Draw, track with one click per object, and yield what there is to say."""
+def demo(
+    out: Path, model: ModelOptions, overwrite: bool, say: Callable[[str], None], frames: int = FRAMES
+) -> RunSummary:
+    """Draw, track with one click per object, and say line by line what came of it."""
     from sam2_video.demo_clip import OBJECTS, draw_demo_clip
 
     claim_folder(out, overwrite)
     clip = draw_demo_clip(out / "clip.mp4", frames)
-    yield f"drew {frames} frames: {clip.path}"
+    say(f"drew {frames} frames: {clip.path}")
     prompts = [
         PlacedPrompt(0, object_id, Prompt(points=((float(x), float(y)),), labels=(1,)))
         for object_id, (x, y) in clip.clicks.items()
     ]
     summary = track(str(clip.path), prompts, out, model, TrackOptions(overwrite=True))
-    yield f"tracked {summary}, from one click on each of {len(prompts)} objects"
+    if summary.stopped_by is not None:
+        say(f"interrupted after {summary}; results are in {out}")
+        return summary
+    say(f"tracked {summary}, from one click on each of {len(prompts)} objects")
     for object_id, agreement in compare(clip, out / "masks").items():
-        yield f"  object {object_id}, {OBJECTS[object_id]}: {agreement}"
-    yield f"look at {out / 'overlay.mp4'}; masks, objects.csv and run.json are beside it"
+        say(f"  object {object_id}, {OBJECTS[object_id]}: {agreement}")
+    say(f"look at {out / 'overlay.mp4'}; masks, objects.csv and run.json are beside it")
+    return summary
 
 
 def compare(clip: DemoClip, folder: Path) -> dict[int, Agreement]:

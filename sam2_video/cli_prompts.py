@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.transforms import make_prompt
 from sam2_video.types import Prompt, PromptError
 
 CLICK = "FRAME:OBJECT:X,Y[:-]"
@@ -28,6 +29,12 @@ class PlacedPrompt:
     object_id: int
     prompt: Prompt
     mask_file: Path | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what was said in the form that sessions, predictors and `make_prompt` take it."""
+        said = self.prompt
+        out = {"points": said.points or None, "labels": said.labels or None, "box": said.box}
+        return out if said.mask is None else {"mask": said.mask}
 
     def as_json(self) -> dict[str, Any]:
         """Return this prompt in the form that `--prompts` reads."""
@@ -134,21 +141,17 @@ def merge(parts: Sequence[PlacedPrompt]) -> tuple[PlacedPrompt, ...]:
 def check_bounds(prompts: Sequence[PlacedPrompt], frame_count: int | None, size: tuple[int, int]) -> None:
     """Check prompts against the clip before anything slow happens. `size` is (H, W).
 
-    Raises PromptError for a frame outside the clip, a point outside the frame or a mask of another size.
+    Raises PromptError for a frame outside the clip, and for all that `transforms.make_prompt` refuses.
     """
-    height, width = size
     for placed in prompts:
-        where = f"frame {placed.frame}, object {placed.object_id}"
-        if placed.frame < 0 or (frame_count is not None and placed.frame >= frame_count):
-            last = "?" if frame_count is None else frame_count - 1
-            raise PromptError(f"frame {placed.frame} is outside this clip (0..{last}); frames count from 0")
-        for x, y in placed.prompt.points:
-            if not (0 <= x < width and 0 <= y < height):
-                raise PromptError(f"{where}: the point ({x:g}, {y:g}) is outside the {width}x{height} frame")
-        mask = placed.prompt.mask
-        if mask is not None and mask.shape != size:
-            came = f"{mask.shape[1]}x{mask.shape[0]}"
-            raise PromptError(f"{where}: the mask is {came}, but the frame is {width}x{height}")
+        if frame_count is not None and placed.frame >= frame_count:
+            raise PromptError(
+                f"frame {placed.frame} is outside this clip (0..{frame_count - 1}); frames count from 0"
+            )
+        try:
+            make_prompt(size, **placed.arguments(), where=f"frame {placed.frame}")
+        except PromptError as error:
+            raise PromptError(f"object {placed.object_id} on frame {placed.frame}: {error}") from error
 
 
 def _join(first: PlacedPrompt, second: PlacedPrompt) -> PlacedPrompt:

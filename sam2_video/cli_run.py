@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sam2_video.types import PromptError, SinkError
 
 if TYPE_CHECKING:
+    from sam2_video.cli_prompts import PlacedPrompt
     from sam2_video.model.sam2 import SAM2
 
 # What runs leave in their folder; `clear_results` removes these of an earlier run and nothing else.
@@ -41,15 +43,23 @@ def load(options: ModelOptions) -> SAM2:
     )
 
 
-def claim_folder(out: Path, overwrite: bool) -> None:
-    """Make the output folder. Raises SinkError if that fails or if it holds files that must stay."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+def claim_folder(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Make the output folder and see that it can be written to.
+
+    Raises SinkError if not, if it holds files that must stay, or if a result would take the place of one of
+    `inputs`.
+    """
+    from sam2_video.sinks.base import make_folder, reported
+
+    make_folder(out)
+    with reported(out):
         filled = any(out.iterdir())
-    except OSError as error:
-        raise SinkError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     if filled and not overwrite:
         raise SinkError(f"{out} is not empty; choose another --out, or --overwrite the results in it")
+    at_risk = {file.resolve() for file in _results_in(out)}
+    for file in inputs:
+        if file.resolve() in at_risk:
+            raise SinkError(f"{file} is needed by this run, which would replace it; choose another --out")
 
 
 def check_ids(object_ids: Iterable[int]) -> int:
@@ -70,20 +80,32 @@ def clear_results(out: Path) -> None:
     """
     if not (out / "run.json").is_file():
         return
-    for pattern in RESULTS:
-        for file in out.glob(pattern):
-            try:
-                file.unlink()
-            except OSError as error:
-                raise SinkError(f"cannot replace {file}: {error.strerror or error}") from error
+    for file in _results_in(out):
+        try:
+            file.unlink()
+        except OSError as error:
+            raise SinkError(f"cannot replace {file}: {error.strerror or error}") from error
+
+
+def input_files(source: str, prompts: Iterable[PlacedPrompt]) -> list[Path]:
+    """The files that a run reads: its clip or the pictures of its folder, and the masks of its prompts."""
+    from sam2_video.sources.folder import PICTURE_TYPES
+
+    path = Path(source)
+    files = [path, *(placed.mask_file for placed in prompts if placed.mask_file is not None)]
+    with suppress(OSError):  # no folder, or not a readable one: who opens the source says so
+        files += [file for file in path.iterdir() if file.suffix.lower() in PICTURE_TYPES]
+    return files
 
 
 def model_record(options: ModelOptions) -> dict[str, Any]:
     """Name, weights file, its SHA-256, and how it ran."""
-    path, digest = _weights(options.model)
+    from sam2_video.checkpoint import identify_weights
+
+    path, digest = identify_weights(options.model)
     return {
         "name": options.model,
-        "weights": None if path is None else str(path),
+        "weights": str(path),
         "sha256": digest,
         "overrides": list(options.overrides),
         "device": _device(options),
@@ -92,18 +114,11 @@ def model_record(options: ModelOptions) -> dict[str, Any]:
     }
 
 
+def _results_in(out: Path) -> list[Path]:
+    return [file for pattern in RESULTS for file in out.glob(pattern)]
+
+
 def _device(options: ModelOptions) -> str:
     import torch
 
     return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _weights(model: str) -> tuple[Path | None, str | None]:
-    from sam2_video.checkpoint import download_model, list_models
-    from sam2_video.download import hash_file
-
-    info = next((info for info in list_models() if info.name == model), None)
-    path = Path(model).expanduser() if info is None else info.path or download_model(model, offline=True)
-    if info is not None and info.sha256 is not None:
-        return path, info.sha256
-    return (path, hash_file(path)) if path.is_file() else (None, None)

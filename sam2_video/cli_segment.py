@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.cli_prompts import PlacedPrompt, check_bounds, gather_prompts
-from sam2_video.cli_run import ModelOptions, check_ids, claim_folder, clear_results, load, model_record
+from sam2_video.cli_run import (
+    ModelOptions,
+    check_ids,
+    claim_folder,
+    clear_results,
+    input_files,
+    load,
+    model_record,
+)
 from sam2_video.types import FrameResult
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ def segment(
     from sam2_video.sinks import MaskPngSink, write_run_json
     from sam2_video.sources import read_picture
 
-    claim_folder(out, overwrite)
+    claim_folder(out, overwrite, input_files(picture, prompts))
     bits = check_ids([placed.object_id for placed in prompts])
     path = Path(picture)
     rgb = read_picture(path)
@@ -63,9 +71,7 @@ def predict(predictor: ImagePredictor, placed: PlacedPrompt) -> ImageResult:
     """Find one object; a single click can mean several things, so it gets three answers."""
     said = placed.prompt
     single = len(said.points) == 1 and said.box is None
-    return predictor.predict(
-        points=said.points or None, labels=said.labels or None, box=said.box, multimask=single
-    )
+    return predictor.predict(**placed.arguments(), multimask=single)
 
 
 def as_frame(

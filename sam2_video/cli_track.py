@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_video.cli_prompts import PlacedPrompt, check_bounds
-from sam2_video.cli_run import ModelOptions, check_ids, claim_folder, clear_results, load, model_record
-from sam2_video.types import FrameResult, SinkError, SourceError
+from sam2_video.cli_run import (
+    ModelOptions,
+    check_ids,
+    claim_folder,
+    clear_results,
+    input_files,
+    load,
+    model_record,
+)
+from sam2_video.types import FrameResult, SinkError
 
 if TYPE_CHECKING:
-    from sam2_video.session import Direction, Retain, VideoSession
+    from sam2_video.session import Direction, VideoSession
     from sam2_video.sinks import Sink
 
 SAVES = ("masks", "overlay", "objects", "rle")
@@ -39,15 +47,15 @@ class RunSummary:
 
     frames: int
     seconds: float
-    stopped_by: KeyboardInterrupt | SourceError | None = None  # what ended it before the last frame
+    stopped_by: KeyboardInterrupt | Exception | None = None  # what ended it before the last frame
 
     @property
     def status(self) -> str:
         if self.stopped_by is None:
             return "complete"
-        return (
-            "interrupted" if isinstance(self.stopped_by, KeyboardInterrupt) else f"failed: {self.stopped_by}"
-        )
+        if isinstance(self.stopped_by, KeyboardInterrupt):
+            return "interrupted"
+        return f"failed: {self.stopped_by}"
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds if self.seconds else 0.0
@@ -60,31 +68,36 @@ def track(
     """Track the prompted objects of `source` and write results to `out` as frames finish.
 
     What can be checked without the model is checked before it is loaded, all prompts before the first frame
-    is tracked. A run that ends early, by Ctrl-C or at an unreadable frame, leaves whole files behind.
+    is tracked. A run that ends early, by Ctrl-C, at an unreadable frame or on a full disk, leaves whole files
+    behind, and run.json says what ended it.
     """
     from sam2_video.sinks import write_run_json
     from sam2_video.sources import open_source
     from sam2_video.video_predictor import VideoPredictor
 
-    claim_folder(out, options.overwrite)
+    claim_folder(out, options.overwrite, input_files(source, prompts))
     if "masks" in options.save:
         check_ids(placed.object_id for placed in prompts)
     with closing(open_source(source)) as clip:
         check_bounds(prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(model))
-        # A one-way pass never looks further back than the window: memory does not grow with the clip.
-        retain: Retain = "all" if options.direction == "both" else "window"
-        with predictor.open(clip, retain=retain) as session:
+        # Nothing is corrected on the way, and the backward half of "both" reads nothing of the forward one:
+        # what is beyond the window is never looked at, and memory does not grow with the clip.
+        with predictor.open(clip, retain="window") as session:
             give_prompts(session, prompts)
             results = session.propagate(options.direction, options.start, options.stop, options.stride)
-            clear_results(out)
             info = describe(source, prompts, model, options)
+            clear_results(out)
             write_run_json(out / "run.json", info | {"status": "running"})
             total = expected_frames(clip.count, options, prompts)
             summary = write_results(session, results, out, options, total)
     done = {"status": summary.status, "frames": summary.frames, "seconds": round(summary.seconds, 3)}
-    write_run_json(out / "run.json", info | done)
-    if isinstance(summary.stopped_by, SourceError):
+    try:
+        write_run_json(out / "run.json", info | done)
+    except SinkError:  # on a full disk there may be no room to say so; what is raised below says it
+        if summary.stopped_by is None:
+            raise
+    if isinstance(summary.stopped_by, Exception):
         raise summary.stopped_by
     return summary
 
@@ -101,15 +114,7 @@ def parse_saves(text: str) -> tuple[str, ...]:
 def give_prompts(session: VideoSession, prompts: Sequence[PlacedPrompt]) -> None:
     """Hand every prompt to the session; it raises PromptError for one that does not fit."""
     for placed in prompts:
-        said = placed.prompt
-        session.prompt(
-            frame=placed.frame,
-            object_id=placed.object_id,
-            points=said.points or None,
-            labels=said.labels or None,
-            box=said.box,
-            mask=said.mask,
-        )
+        session.prompt(frame=placed.frame, object_id=placed.object_id, **placed.arguments())
 
 
 def write_results(
@@ -118,34 +123,54 @@ def write_results(
     """Write every result as it comes, with a progress bar.
 
     Masks are files of their own. Overlay, CSV and RLE hold frames in order, so a pass that goes backward
-    keeps its low-resolution results and writes those three at its end.
+    sets its results aside in a temporary file and writes those three at its end. Whatever ends a run early is
+    returned, not raised; every sink but the one that failed is closed then, with the frames that it has.
     """
     from tqdm import tqdm
 
-    forward = options.direction == "forward"
-    kept: list[FrameResult] = []
-    began, frames, stopped_by = time.perf_counter(), 0, None
-    with ExitStack() as stack:
-        unordered = [stack.enter_context(sink) for sink in mask_sinks(session, out, options)]
-        ordered = [stack.enter_context(sink) for sink in ordered_sinks(session, out, options)]
-        try:
-            for result in tqdm(results, total=total, unit=" frames", dynamic_ncols=True, disable=None):
-                if not forward:
-                    kept.append(replace(result))  # a copy, without the full-size masks that sinks make
-                write(session, [*unordered, *ordered] if forward else unordered, result)
-                frames += 1
-        except (KeyboardInterrupt, SourceError) as reason:
-            stopped_by = reason
-        for result in sorted(kept, key=lambda kept: kept.frame):
-            write(session, ordered, replace(result))
+    from sam2_video.sinks import ResultSpool
+
+    began, frames = time.perf_counter(), 0
+    stopped_by: KeyboardInterrupt | Exception | None = None
+    try:
+        with ExitStack() as stack:
+            at_once = opened(stack, mask_sinks(session, out, options))
+            ordered = opened(stack, ordered_sinks(session, out, options))
+            if options.direction == "forward":
+                at_once, ordered = [*at_once, *ordered], []
+            aside = stack.enter_context(ResultSpool(out)) if ordered else None
+            bar = tqdm(results, total=total, unit=" frames", dynamic_ncols=True, disable=None)
+            try:
+                for result in stack.enter_context(bar):
+                    write(session, at_once, result)
+                    if aside is not None:
+                        aside.add(result)
+                    frames += 1
+            except SinkError:
+                raise
+            except (KeyboardInterrupt, Exception) as reason:
+                stopped_by = reason  # what was found until then is shown all the same
+            for result in aside or ():
+                write(session, ordered, result)
+    except (KeyboardInterrupt, Exception) as reason:
+        stopped_by = reason
     return RunSummary(frames, time.perf_counter() - began, stopped_by)
 
 
+def opened(stack: ExitStack, sinks: Iterable[Sink]) -> list[Sink]:
+    """Have each sink closed when `stack` ends, however that comes about: what it holds is whole."""
+    return [stack.enter_context(closing(sink)) for sink in sinks]
+
+
 def write(session: VideoSession, sinks: Sequence[Sink], result: FrameResult) -> None:
-    """Give one result to every sink."""
-    rgb = session.source.read(result.frame)  # read a moment ago by the session: no second decoding
+    """Give one result to every sink; one that fails is given up."""
+    rgb = session.source.read(result.frame)  # in a first pass read a moment ago: no second decoding
     for sink in sinks:
-        sink.write(rgb, result, session.source.frame_name(result.frame))
+        try:
+            sink.write(rgb, result, session.source.frame_name(result.frame))
+        except Exception:
+            sink.discard()
+            raise
 
 
 def mask_sinks(session: VideoSession, out: Path, options: TrackOptions) -> Iterator[Sink]:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +24,8 @@ from sam2_video.cli import main
 from sam2_video.cli_prompts import gather_prompts
 from sam2_video.cli_track import TrackOptions, expected_frames
 from sam2_video.config import build_model
-from sam2_video.sinks import MaskPngSink
-from sam2_video.types import PromptError, SourceError
+from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
+from sam2_video.types import PromptError, SinkError, SourceError
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
 Run = Callable[..., SimpleNamespace]
@@ -206,7 +207,9 @@ def test_overwrite_removes_nothing_from_a_folder_that_no_run_filled(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--click", "0:1:64,20"], "outside the 64x48 frame"),
+        (["--click", "0:1:64,20"], "outside frame 0, which is 64 wide and 48 high"),
+        (["--box", "2:1:5,5,99,40"], "reaches out of frame 2, which is 64 wide"),
+        (["--box", "0:1:40,40,5,5"], "swapped"),
         (["--click", "6:1:20,20"], r"outside this clip (0..5)"),
         (["--click", "0:1:nan,20"], "finite"),
         (["--click", "0:0:20,20"], "0 is background"),
@@ -218,17 +221,75 @@ def test_overwrite_removes_nothing_from_a_folder_that_no_run_filled(
         (["--mask", "0:missing.png"], "missing.png"),
     ],
 )
+@pytest.mark.usefixtures("no_model")
 def test_what_is_wrong_is_said_before_the_model_is_loaded(
-    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+    run: Run, clip: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr(checkpoint, "load_model", refuse)
     done = run("track", clip, *arguments, "--out", tmp_path / "out")
     assert done.code == 2
     assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
     assert message in done.err
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(checkpoint, "load_model", refuse)
+
+
+@pytest.mark.parametrize("filled_by_a_run", [True, False])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["track", "{out}/masks", "--click", "0:1:20,20"],
+        ["track", "{out}/overlay.mp4", "--click", "0:1:20,20"],
+        ["track", "{clip}", "--mask", "0:{out}/masks/00000.png"],
+        ["track", "{clip}", "--prompts", "{out}/prompts.json"],
+        ["segment", "{out}/masks/00000.png", "--click", "20,20"],
+        ["segment", "{out}/overlay.png", "--click", "20,20"],
+    ],
+)
+@pytest.mark.usefixtures("no_model")
+def test_overwriting_spares_what_the_run_needs(
+    run: Run, clip: Path, tmp_path: Path, arguments: list[str], filled_by_a_run: bool
+) -> None:
+    out = tmp_path / "out"
+    (out / "masks").mkdir(parents=True)
+    for k in range(2):
+        Image.fromarray(np.full((HEIGHT, WIDTH), k < 1, np.uint8)).save(out / "masks" / f"{k:05d}.png")
+    (out / "overlay.png").write_bytes((clip / "00000.png").read_bytes())
+    (out / "overlay.mp4").write_bytes(b"a clip")
+    (out / "prompts.json").write_text(json.dumps([{"frame": 0, "mask": "masks/00000.png"}]))
+    if filled_by_a_run:
+        (out / "run.json").write_text("{}")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = [word.format(out=out, clip=clip) for word in arguments]
+    done = run(*words, "--out", tmp_path / "clip" / ".." / "out", "--overwrite")
+    assert done.code == 2 and "is needed by this run" in done.err, done.err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_may_replace_the_one_whose_prompts_it_takes(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    common = ("track", clip, "--model", model_file, "--save", "objects", "--out", out)
+    assert run(*common, "--click", "1:3:20,20").code == 0
+    before = record(out)["prompts"], (out / "objects.csv").read_bytes()
+    done = run(*common, "--prompts", out / "run.json", "--overwrite")
+    assert done.code == 0, done.err
+    assert (record(out)["prompts"], (out / "objects.csv").read_bytes()) == before
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_without_permission_is_found_before_the_model_is_loaded(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam2_video.sinks.base.os.access", lambda *_: False)
+    done = run("track", clip, "--click", "0:1:20,20", "--out", tmp_path / "out")
+    assert done.code == 2 and "no permission to write there" in done.err
 
 
 def test_bad_sources_and_folders_are_one_line(run: Run, clip: Path, tmp_path: Path) -> None:
@@ -292,6 +353,106 @@ def test_a_frame_that_cannot_be_read_ends_the_run_but_keeps_the_rest(
     assert record(out)["status"].startswith("failed") and "00004.png" in record(out)["status"]
 
 
+@pytest.mark.parametrize("full", [MaskPngSink, OverlaySink])
+def test_a_full_disk_is_told_and_what_is_whole_stays(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Any
+) -> None:
+    written = full.write
+
+    def fail(self: Any, rgb: Any, result: Any, name: str) -> None:
+        if result.frame == 3:
+            raise SinkError("the disk is full")
+        written(self, rgb, result, name)
+
+    monkeypatch.setattr(full, "write", fail)
+    out = tmp_path / "out"
+    done = run("track", clip, "--click", "0:1:20,20", "--model", model_file, "--out", out)
+    assert done.code == 2 and done.err.endswith("error: the disk is full\n")
+    assert record(out)["status"] == "failed: the disk is full" and record(out)["frames"] == 3
+    assert len(list((out / "masks").iterdir())) == (3 if full is MaskPngSink else 4)
+    assert len(rows_of(out)) == 3
+    assert (out / "overlay.mp4").exists() == (full is MaskPngSink)
+    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "status"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (SourceError("gone"), 2, "failed: gone"),
+        (RuntimeError("no memory"), 1, "failed: no memory"),
+    ],
+)
+def test_what_ends_the_second_pass_of_a_backward_run_is_told(
+    run: Run,
+    clip: Path,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: BaseException,
+    code: int,
+    status: str,
+) -> None:
+    write = cli_track.write
+
+    def fail(session: Any, sinks: Any, result: Any) -> None:
+        if result.frame == 3 and any(isinstance(sink, ObjectsCsvSink) for sink in sinks):
+            raise reason
+        write(session, sinks, result)
+
+    monkeypatch.setattr(cli_track, "write", fail)
+    out = tmp_path / "out"
+    arguments = ("track", clip, "--click", "5:1:20,20", "--direction", "backward", "--model", model_file)
+    if code == 1:
+        with pytest.raises(RuntimeError, match="no memory"):
+            main([str(a) for a in (*arguments, "--out", out)])
+    else:
+        assert run(*arguments, "--out", out).code == code
+    assert record(out)["status"] == status
+    assert len(list((out / "masks").iterdir())) == FRAMES
+    assert frames_in(out / "overlay.mp4") == 3 and [r["frame"] for r in rows_of(out)] == ["0", "1", "2"]
+    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+
+
+def test_results_set_aside_are_those_of_a_forward_run(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    # From the first frame on "both" has nothing to do backward: only the way of writing differs.
+    for direction in ("forward", "both"):
+        done = run(
+            *("track", clip, "--click", "0:1:20,20", "--box", "0:2:5,5,40,40", "--model", model_file),
+            *("--direction", direction, "--save", "masks,overlay,objects,rle", "--out", tmp_path / direction),
+        )
+        assert done.code == 0, done.err
+    files = [p for p in (tmp_path / "forward").rglob("*") if p.is_file() and p.name != "run.json"]
+    assert len(files) == FRAMES + 3
+    for file in files:
+        other = tmp_path / "both" / file.relative_to(tmp_path / "forward")
+        assert file.read_bytes() == other.read_bytes(), file.name
+    assert any(int(row["area"]) for row in rows_of(tmp_path / "both"))
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_no_result_stays_in_memory(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    write, seen, alive = cli_track.write, [], []
+
+    def watch(session: Any, sinks: Any, result: Any) -> None:
+        seen.append(weakref.ref(result))
+        write(session, sinks, result)
+        alive.append(sum(reference() is not None for reference in seen))
+        assert session.options.retain == "window"
+
+    monkeypatch.setattr(cli_track, "write", watch)
+    done = run(
+        *("track", clip, "--click", "3:1:20,20", "--direction", direction, "--model", model_file),
+        *("--out", tmp_path / "out"),
+    )
+    assert done.code == 0, done.err
+    assert max(alive) <= 2 and len(alive) >= 3
+
+
 def test_each_frame_is_read_once_on_a_forward_run(
     run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +504,22 @@ def test_demo_draws_tracks_and_compares(
     assert frames_in(out / "clip.mp4") == frames_in(out / "overlay.mp4") == 4
     assert done.out.count("mean IoU") == 3 and "over 3 frames" in done.out
     assert run("demo", "--model", model_file, "--out", out).code == 2
+
+
+def test_demo_interrupted_says_so(
+    run: Run, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_demo.demo, "__defaults__", (4,))
+    written = MaskPngSink.write
+
+    def interrupt(self: MaskPngSink, rgb: Any, result: Any, name: str) -> None:
+        if result.frame == 2:
+            raise KeyboardInterrupt
+        written(self, rgb, result, name)
+
+    monkeypatch.setattr(MaskPngSink, "write", interrupt)
+    done = run("demo", "--model", model_file, "--out", tmp_path / "out")
+    assert done.code == 130 and "interrupted after 2 frames" in done.out and "mean IoU" not in done.out
 
 
 def test_demo_measures_agreement_with_the_truth(tmp_path: Path) -> None:

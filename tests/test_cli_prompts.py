@@ -158,14 +158,20 @@ def test_a_prompt_file_that_is_wrong_is_named(tmp_path: Path, content: str) -> N
 
 @pytest.mark.parametrize(
     ("click", "message"),
-    [("10:1:1,1", r"0\.\.9"), ("0:1:8,1", "outside the 8x6"), ("0:1:1,6", "outside the 8x6")],
+    [("10:1:1,1", r"0\.\.9"), ("0:1:8,1", "object 1 .*8 wide"), ("0:1:1,6", "outside frame 0")],
 )
 def test_prompts_outside_the_clip(click: str, message: str) -> None:
     with pytest.raises(PromptError, match=message):
         check_bounds(gather_prompts([click]), 10, (6, 8))
 
 
+def test_boxes_outside_the_frame() -> None:
+    check_bounds(gather_prompts(boxes=["0:1:0,0,8,6"]), 10, (6, 8))
+    with pytest.raises(PromptError, match=r"object 1 on frame 3: .*reaches out of frame 3"):
+        check_bounds(gather_prompts(boxes=["3:1:0,0,9,6"]), 10, (6, 8))
+
+
 def test_a_mask_of_another_size_is_told_both_sizes(two_objects: Path) -> None:
     check_bounds(gather_prompts(masks=[f"0:{two_objects}"]), 10, (6, 8))
-    with pytest.raises(PromptError, match=r"8x6.*9x6"):
+    with pytest.raises(PromptError, match=r"\(6, 8\).*\(6, 9\)"):
         check_bounds(gather_prompts(masks=[f"0:{two_objects}"]), None, (6, 9))
