@@ -12,6 +12,7 @@ import sam2_video
 from sam2_video.model.sam2 import SAM2
 
 SIDE = 64
+TOY_OVERRIDES = [f"image_size={SIDE}", "width=64", "memory_width=16"]
 FRAME_SIZE = (48, 80)  # (H, W): not square, so that mixed-up axes show
 
 
@@ -20,9 +21,7 @@ def toy_model(image_size: int = SIDE) -> SAM2:
     """`nano`'s parts with random weights that keep signals alive; every object counts as present."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        model = sam2_video.build_model(
-            "nano", overrides=[f"image_size={image_size}", "width=64", "memory_width=16"]
-        )
+        model = sam2_video.build_model("nano", overrides=[*TOY_OVERRIDES, f"image_size={image_size}"])
     source = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.state_dict().items():
