@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         demo = draw_demo_clip(root / "clip.mp4", frames=lengths[-1])
-        ys, xs = np.nonzero(demo.masks(0) == 1)
+        ys, xs = np.nonzero(demo.masks(0)[1])
         click = f"0:1:{int(np.median(xs))},{int(np.median(ys))}"
         start_up = statistics.median(
             track(demo.path, root / "one", click, args, 1)[0] for _ in range(args.repeat)
