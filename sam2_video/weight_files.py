@@ -99,7 +99,10 @@ def save_weights(
     header = {PARAMETERS_KEY: str(sum(p.numel() for p in model.parameters())), **(metadata or {})}
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        aside.touch()
+        mode = aside.stat().st_mode  # as umask has it: safetensors leaves files that only their owner can read
         save_file(state, aside, metadata=header)
+        aside.chmod(mode)
         aside.replace(path)
     except Exception as error:  # safetensors has errors of its own beside OSError
         raise CheckpointError(f"cannot write weights to {path}: {error}") from error

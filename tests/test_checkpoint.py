@@ -88,6 +88,13 @@ def test_own_file_brings_its_architecture(toy, toy_file):
         assert int(file.metadata()[registry.PARAMETERS_KEY]) == sum(p.numel() for p in toy.parameters())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="files have no such modes there")
+def test_saved_weights_are_as_readable_as_any_other_file(toy, tmp_path):
+    (tmp_path / "other").touch()
+    save_weights(toy, tmp_path / "weights.safetensors")
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 @pytest.mark.parametrize("wrap", ["bare", "model", "training", "parallel", "legacy"])
 def test_pytorch_files(toy, tmp_path, wrap):
     state = toy.state_dict()
