@@ -100,7 +100,7 @@ def save_weights(
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.touch()
-        mode = aside.stat().st_mode  # as umask has it: safetensors leaves files that only their owner can read
+        mode = aside.stat().st_mode  # as umask has it; safetensors would leave it to the owner alone
         save_file(state, aside, metadata=header)
         aside.chmod(mode)
         aside.replace(path)
