@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,6 @@ def evaluate_davis(
     *,
     prompt: PromptKind = "mask",
     max_frames: int | None = None,
-    on_sequence: Callable[[str, Score], None] | None = None,
 ) -> Report:
     """Track every object of every sequence from a prompt made of its first annotation, and score it.
 
@@ -51,8 +49,6 @@ def evaluate_davis(
     try:
         for sequence in read_davis(folder):
             scores[sequence.name] = _score(predictor, sequence, prompt, max_frames)
-            if on_sequence is not None:
-                on_sequence(sequence.name, scores[sequence.name])
     finally:
         model.train(was_training)
     mean = average_score(list(scores.values()))

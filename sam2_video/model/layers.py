@@ -29,8 +29,8 @@ def merge_heads(heads: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention of q (B, heads, N, D) over k and v (B, heads, K, D); the only door to attention here.
 
-    Calls with gradients and few keys take plain products: the backward pass of the framework's fused CPU
-    kernel is several times slower than that on windows of tens of tokens.
+    Calls with gradients and few keys take plain products: in bfloat16 on a CPU, forward and backward through
+    the fused kernel take 4 to 6 times as long on windows of 64 tokens, 1.2 times on 256.
     """
     if q.requires_grad and k.shape[-2] <= PLAIN_PRODUCT_KEYS:
         weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from sam2_video.model.layers import LayerNorm2d
 
-MASK_STRIDE = 16  # from the model frame to the coarse grid
-
 
 class MaskDownSampler(nn.Module):
     """(B, 1, S, S) mask -> (B, width, S/16, S/16), in strided convolutions to 4, 16, 64 and 256 channels."""

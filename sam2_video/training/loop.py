@@ -169,7 +169,7 @@ class Trainer:
 
     def export(self, path: Path) -> None:
         """Write the running average as weights that `load_model` reads."""
-        from sam2_video.checkpoint import save_weights
+        from sam2_video.weight_files import CARD_KEY, CONFIG_KEY, OVERRIDES_KEY, save_weights
 
         settings = self.settings
         card = {
@@ -179,9 +179,9 @@ class Trainer:
             "validation_jandf": self.score,
         }
         metadata = {
-            "sam2_video.config": settings.model,
-            "sam2_video.overrides": json.dumps(list(settings.overrides)),
-            "sam2_video.card": json.dumps(card, default=str),
+            CONFIG_KEY: settings.model,
+            OVERRIDES_KEY: json.dumps(list(settings.overrides)),
+            CARD_KEY: json.dumps(card, default=str),
         }
         save_weights(self.average, path, metadata, settings.export_dtype)
 

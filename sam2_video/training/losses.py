@@ -126,7 +126,7 @@ def _focal_and_dice(logits: Tensor, target: Tensor, known: Tensor | None) -> tup
     wrong = chance + target - 2 * chance * target  # 1 - p_t, for targets between 0 and 1 too
     entropy = F.softplus(logits) - logits * target
     weight = (1 - ALPHA) + (2 * ALPHA - 1) * target
-    focal = weight * wrong.square() * entropy
+    focal = weight * wrong.pow(GAMMA) * entropy
     if known is not None:
         focal, chance = focal * known, chance * known
     overlap = (chance * target).sum(dim=(2, 3))

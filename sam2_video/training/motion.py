@@ -26,10 +26,6 @@ class Path:
     scale: Floats  # (T,) factor
     angle: Floats  # (T,) radians
 
-    def plus(self, other: Path) -> Path:
-        """Return both motions, one on top of the other."""
-        return Path(self.offset + other.offset, self.scale * other.scale, self.angle + other.angle)
-
 
 @dataclass(frozen=True)
 class Wobble:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_video.model.memory_encoder import MASK_STRIDE, MemoryEncoder
+from sam2_video.model.memory_encoder import MemoryEncoder
 from sam2_video.model.prompt_encoder import PromptEncoder
+from sam2_video.model.sam2 import COARSE_STRIDE
 from tests.model.conftest import Draw
 
 
@@ -53,7 +54,7 @@ def test_the_memory_encoder_sees_pixels_and_masks(draw: Draw) -> None:
     encoder = MemoryEncoder(width=16, memory_width=4)
     for layer in encoder.fuser.layers:
         torch.nn.init.ones_(layer.gamma)
-    pixels, masks = draw(1, 16, 3, 3), 5 * draw(2, 1, 3 * MASK_STRIDE, 3 * MASK_STRIDE)
+    pixels, masks = draw(1, 16, 3, 3), 5 * draw(2, 1, 3 * COARSE_STRIDE, 3 * COARSE_STRIDE)
     out = encoder(pixels, masks)  # one frame, two objects
     assert out.shape == (2, 4, 3, 3)
     assert (out[0] - out[1]).abs().max() > 1e-3
