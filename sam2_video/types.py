@@ -61,6 +61,14 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class ObjectInfo:
+    """What people call an object: a name of its own ("left cup") and the class it belongs to ("cup")."""
+
+    name: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True)
 class PromptTensors:
     """A prompt in the model's units: what `FrameTransform` makes of a `Prompt`.
 
@@ -154,6 +162,11 @@ class FrameResult:
     presence: Tensor  # (N,) float32 logit; below 0 means absent
     size: tuple[int, int]  # (H, W) of the original frame
     prompted: tuple[bool, ...] = field(default=())  # per object: was it prompted on this frame
+    info: tuple[ObjectInfo, ...] = field(default=())  # per object; empty where nobody named anything
+
+    def info_of(self, row: int) -> ObjectInfo:
+        """What people call the object of a row; empty strings where nobody named it."""
+        return self.info[row] if row < len(self.info) else ObjectInfo()
 
     @cached_property
     def masks(self) -> NDArray[np.bool_]:

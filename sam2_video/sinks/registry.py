@@ -1,0 +1,56 @@
+"""Every kind of result by the name that `--save` takes: who writes it, in which order, under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sam2_video.sinks.base import Sink
+from sam2_video.sinks.masks import MaskPngSink
+from sam2_video.sinks.overlay import OverlaySink
+from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
+
+FALLBACK_FPS = 25.0  # of videos made from clips without a clock, such as folders
+
+
+@dataclass(frozen=True)
+class SinkOrder:
+    """What a sink is told when it is made; each takes from it what it needs."""
+
+    out: Path  # the folder of results
+    clip: str  # name of the clip, for formats that hold it
+    source: str = ""  # where the clip came from: its sound can be taken from there
+    fps: float = FALLBACK_FPS  # of videos, the stride taken into account
+    bits: int = 8  # of mask pictures: 8 up to object 255, else 16
+    start: int = 0  # first frame of the run
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """One kind of result. `files`: glob patterns of what it leaves in the folder of results."""
+
+    make: Callable[[SinkOrder], Sink]
+    files: tuple[str, ...]
+    any_order: bool = False  # frames may come in any order, each is a file of its own
+    note: str = ""  # for --help
+
+
+SINKS: dict[str, SinkKind] = {
+    "masks": SinkKind(
+        lambda order: MaskPngSink(order.out / "masks", bits=order.bits),
+        files=("masks/*.png",),
+        any_order=True,
+        note="PNG",
+    ),
+    "overlay": SinkKind(
+        lambda order: OverlaySink(order.out / "overlay.mp4", order.fps), files=("overlay.mp4",), note="mp4"
+    ),
+    "objects": SinkKind(
+        lambda order: ObjectsCsvSink(order.out / "objects.csv"), files=("objects.csv",), note="CSV"
+    ),
+    "rle": SinkKind(
+        lambda order: RleJsonSink(order.out / "masks.jsonl"), files=("masks.jsonl",), note="JSON lines"
+    ),
+}
