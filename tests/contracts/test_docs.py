@@ -1,4 +1,4 @@
-"""What the documents show runs: every marked example, in a folder with a clip, a folder of frames and a picture.
+"""What the documents show runs: every marked example, beside a clip, a folder of frames and a picture.
 
 `<!-- example: python -->` marks Python, `<!-- example: console -->` lines that start with `sam2-video`.
 """
@@ -21,11 +21,11 @@ Example = tuple[str, str, str]  # page, language, text
 
 
 def examples() -> list[Example]:
-    """Every marked block of README.md and docs/*.md."""
+    """Every marked block of the documents."""
     found = []
-    for page in sorted([*(ROOT / "docs").rglob("*.md")]):
-        text = page.read_text(encoding="utf-8")
-        for kind, language, body in re.findall(r"<!-- example: (\w+) -->\n```(\w+)\n(.*?)```", text, re.DOTALL):
+    block = re.compile(r"<!-- example: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for kind, language, body in block.findall(page.read_text(encoding="utf-8")):
             assert kind == language, f"{page.name}: an example marked {kind} is fenced as {language}"
             found.append((page.name, language, body))
     return found
