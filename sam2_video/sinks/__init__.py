@@ -12,6 +12,7 @@ from __future__ import annotations
 from sam2_video.sinks.base import BaseSink, Sink
 from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
+from sam2_video.sinks.result_log import ResultLog
 from sam2_video.sinks.run_json import versions, write_run_json
 from sam2_video.sinks.spool import ResultSpool
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
@@ -22,6 +23,7 @@ __all__ = [
     "MaskPngSink",
     "ObjectsCsvSink",
     "OverlaySink",
+    "ResultLog",
     "ResultSpool",
     "RleJsonSink",
     "Sink",
