@@ -81,8 +81,8 @@ def track(
     with closing(open_source(source)) as clip:
         check_bounds(prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(model))
-        # Nothing is corrected on the way, and the backward half of "both" reads nothing of the forward one:
-        # what is beyond the window is never looked at, and memory does not grow with the clip.
+        # Nothing is corrected on the way: what is beyond the window is never looked at, and memory does not
+        # grow with the clip.
         with predictor.open(clip, retain="window") as session:
             give_prompts(session, prompts)
             results = session.propagate(options.direction, options.start, options.stop, options.stride)
@@ -122,7 +122,7 @@ def write_results(
 ) -> RunSummary:
     """Write every result as it comes, with a progress bar.
 
-    Masks are files of their own. Overlay, CSV and RLE hold frames in order, so a pass that goes backward
+    Masks are files of their own. Overlay, CSV and RLE hold frames in order, so a backward pass
     sets its results aside in a temporary file and writes those three at its end. Whatever ends a run early is
     returned, not raised; every sink but the one that failed is closed then, with the frames that it has.
     """
@@ -136,7 +136,7 @@ def write_results(
         with ExitStack() as stack:
             at_once = opened(stack, mask_sinks(session, out, options))
             ordered = opened(stack, ordered_sinks(session, out, options))
-            if options.direction == "forward":
+            if options.direction != "backward":
                 at_once, ordered = [*at_once, *ordered], []
             aside = stack.enter_context(ResultSpool(out)) if ordered else None
             bar = tqdm(results, total=total, unit=" frames", dynamic_ncols=True, disable=None)
@@ -199,14 +199,16 @@ def expected_frames(count: int | None, options: TrackOptions, prompts: Sequence[
     """Return how many results a run will give, None where the clip does not know its length."""
     if count is None:
         return None
-    prompted = [placed.frame for placed in prompts]
-    first = options.start
-    if first is None:
-        first = max(prompted) if options.direction == "backward" else min(prompted)
-    ahead = len(range(first, count if options.stop is None else min(options.stop, count), options.stride))
-    behind = len(range(first, -1 if options.stop is None else options.stop, -options.stride))
-    # "both" sees the first frame once.
-    return {"forward": ahead, "backward": behind, "both": ahead + behind - 1}[options.direction]
+    prompted, stride = [placed.frame for placed in prompts], options.stride
+    if options.direction == "backward":
+        first = max(prompted) if options.start is None else options.start
+        return len(range(first, -1 if options.stop is None else options.stop, -stride))
+    end = count if options.stop is None else min(options.stop, count)
+    if options.direction == "forward":
+        return len(range(min(prompted) if options.start is None else options.start, end, stride))
+    first = options.start or 0
+    grid = min((frame for frame in prompted if first <= frame < end), default=first)
+    return len(range(first + (grid - first) % stride, end, stride))
 
 
 def describe(

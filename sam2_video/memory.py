@@ -5,9 +5,34 @@ Integers and dictionaries only: what a memory holds is none of this module's bus
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sam2_video.types import FrameMemory, Recall
+
+PROMPTED_SLOT = -1  # the last learned time code
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frames that one frame looks back at: a `Recall` before its memories are looked up."""
+
+    masks: tuple[tuple[int, int], ...]  # (slot of the learned time code, frame)
+    pointers: tuple[tuple[int, int], ...]  # (signed distance in frames, frame)
+    span: int  # distance that the pointer's time code is divided by
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a tracked frame was computed from; an equal recipe gives an equal result.
+
+    `versions` numbers the memories that were read: each memory that an object gets has a number of its own.
+    """
+
+    slots: tuple[int, ...]  # one per mask
+    distances: tuple[int, ...]  # one per pointer
+    span: int
+    versions: tuple[int, ...]  # one per mask, then one per pointer
 
 
 @dataclass(frozen=True)
@@ -51,86 +76,134 @@ class MemoryPolicy:
             pairs.append((k, past))
         return pairs
 
+    def select(
+        self,
+        frame: int,
+        step: int,
+        prompted: Mapping[int, int],
+        tracked: Callable[[int], int | None],
+        frame_count: int | None = None,
+    ) -> Selection:
+        """Choose what `frame` looks back at when walking in direction `step` (1 or -1).
+
+        `prompted` and `tracked` say which frame of the clip stands at a place in the walk, `tracked` None
+        where none does; in a walk over every frame each stands at its own number. `frame_count` is the length
+        of the clip where it is known: the time of pointers is measured in it (a short clip spreads its
+        pointers over the same range as a long one).
+        """
+        attended = self._closest(frame, prompted)
+        rest = {past: prompted[past] for past in prompted if past not in attended}
+
+        def known(past: int) -> int | None:  # prompted frames that are not attended to count as tracked
+            found = tracked(past)
+            return rest.get(past) if found is None else found
+
+        span = max(self.pointers if frame_count is None else min(self.pointers, frame_count - 1), 0)
+        recent = [(k - 1, known(past)) for k, past in self.recent_frames(frame, step)]
+        distant = [(distance, known(frame - step * distance)) for distance in range(1, span + 1)]
+        # Pointers are read from the past alone, in walking order; masks of prompted frames also from the
+        # future.
+        past = [((frame - past) * step, prompted[past]) for past in attended if (frame - past) * step >= 0]
+        masks = [(PROMPTED_SLOT, prompted[past]) for past in attended]
+        return Selection((*masks, *_found(recent)), (*past, *_found(distant)), span)
+
+    def _closest(self, frame: int, prompted: Collection[int]) -> list[int]:
+        """The prompted frames to attend to, in ascending order whatever the order of prompting was.
+
+        Where there are more than the limit: the nearest before and from `frame` on, then by distance.
+        """
+        if self.prompted is None or len(prompted) <= self.prompted:
+            return sorted(prompted)
+        before = max((past for past in prompted if past < frame), default=None)
+        after = min((past for past in prompted if past >= frame), default=None)
+        chosen = [past for past in (before, after) if past is not None][: self.prompted]
+        others = sorted(set(prompted).difference(chosen), key=lambda past: (abs(past - frame), past))
+        return sorted(chosen + others[: self.prompted - len(chosen)])
+
+
+def _found(pairs: Iterable[tuple[int, int | None]]) -> Iterator[tuple[int, int]]:
+    return ((code, frame) for code, frame in pairs if frame is not None)
+
 
 @dataclass
 class MemoryBank:
-    """The memories of one object. A frame is in `prompted` or in `tracked`, never in both."""
+    """The memories of one object. A frame is in `prompted` or in `tracked`, never in both.
+
+    Every memory gets a version, a number that no other memory of this bank has had.
+    """
 
     policy: MemoryPolicy = field(default_factory=MemoryPolicy)
     prompted: dict[int, FrameMemory] = field(default_factory=dict)
     tracked: dict[int, FrameMemory] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)  # of each frame that is remembered
+    made: int = 0  # memories so far: the version of the next one
 
     def add(self, frame: int, memory: FrameMemory, *, prompted: bool) -> None:
         """Remember a frame; what was remembered of it before is replaced."""
+        self.put(frame, memory, self.made, prompted=prompted)
+        self.made += 1
+
+    def put(self, frame: int, memory: FrameMemory, version: int, *, prompted: bool) -> None:
+        """Bring back a memory that has its version already."""
         self.drop(frame)
         (self.prompted if prompted else self.tracked)[frame] = memory
+        self.versions[frame] = version
 
     def drop(self, frame: int) -> None:
         """Forget one frame, if it is known."""
         self.prompted.pop(frame, None)
         self.tracked.pop(frame, None)
-
-    def clear_tracked(self) -> None:
-        """Forget everything that came from tracking: a new pass starts from the prompts alone."""
-        self.tracked.clear()
+        self.versions.pop(frame, None)
 
     def read(self, frame: int, step: int = 1, frame_count: int | None = None) -> Recall:
-        """Recall what `frame` looks back at when walking in direction `step` (1 or -1).
+        """Recall what `frame` looks back at when walking in direction `step`; see `MemoryPolicy.select`."""
+        prompted = {past: past for past in self.prompted}
+        selection = self.policy.select(
+            frame, step, prompted, lambda past: past if past in self.tracked else None, frame_count
+        )
+        return self.recall(selection)
 
-        `frame_count` is the length of the clip where it is known: the time of pointers is measured in it (a
-        short clip spreads its pointers over the same range as a long one).
-        """
-        attended = self._closest_prompted(frame)
-        rest = {past: memory for past, memory in self.prompted.items() if past not in attended}
-        masks = [(PROMPTED_SLOT, memory) for memory in attended.values()]
-        for k, past in self.policy.recent_frames(frame, step):
-            memory = self.tracked.get(past) or rest.get(past)
-            if memory is not None:
-                masks.append((k - 1, memory))
+    def recall(self, selection: Selection) -> Recall:
+        """Look up the memories of a selection."""
         return Recall(
-            tuple(masks), self._pointers(frame, step, attended, rest, frame_count), self._span(frame_count)
+            tuple((slot, self._memory(past)) for slot, past in selection.masks),
+            tuple((distance, self._memory(past)) for distance, past in selection.pointers),
+            selection.span,
         )
 
-    def forget(self, frame: int, step: int = 1) -> None:
-        """Drop tracked memories that no frame after `frame` can reach when walking on in direction `step`."""
-        horizon = self.policy.horizon
-        for past in [past for past in self.tracked if (frame + step - past) * step > horizon]:
-            del self.tracked[past]
-
-    def _closest_prompted(self, frame: int) -> dict[int, FrameMemory]:
-        """The prompted memories to attend to: the nearest before and from `frame` on, then by distance."""
-        limit = self.policy.prompted
-        if limit is None or len(self.prompted) <= limit:
-            return dict(self.prompted)
-        before = max((past for past in self.prompted if past < frame), default=None)
-        after = min((past for past in self.prompted if past >= frame), default=None)
-        chosen = [past for past in (before, after) if past is not None][:limit]
-        others = sorted(
-            (past for past in self.prompted if past not in chosen), key=lambda past: abs(past - frame)
+    def recipe(self, selection: Selection) -> Recipe:
+        """Name the memories of a selection by their versions."""
+        pairs = selection.masks + selection.pointers
+        return Recipe(
+            tuple(slot for slot, _ in selection.masks),
+            tuple(distance for distance, _ in selection.pointers),
+            selection.span,
+            tuple(self.versions[past] for _, past in pairs),
         )
-        return {past: self.prompted[past] for past in chosen + others[: limit - len(chosen)]}
 
-    def _pointers(
-        self,
-        frame: int,
-        step: int,
-        attended: dict[int, FrameMemory],
-        rest: dict[int, FrameMemory],
-        frame_count: int | None,
-    ) -> tuple[tuple[int, FrameMemory], ...]:
-        # Pointers are read from the past alone, in walking order; masks of prompted frames also from the
-        # future.
-        found = [((frame - past) * step, m) for past, m in attended.items() if (frame - past) * step >= 0]
-        for distance in range(1, self._span(frame_count) + 1):
-            past = frame - step * distance
-            memory = self.tracked.get(past) or rest.get(past)
-            if memory is not None:
-                found.append((distance, memory))
-        return tuple(found)
+    def forget(self, frame: int, pace: int = 1) -> None:
+        """Drop tracked memories that no frame after `frame` can reach when walking on at `pace`.
 
-    def _span(self, frame_count: int | None) -> int:
-        known = self.policy.pointers if frame_count is None else min(self.policy.pointers, frame_count - 1)
-        return max(known, 0)
+        A pace is a direction and a number of frames: -3 is every third one backward.
+        """
+        for past in [past for past in self.tracked if self._is_out_of_reach(past, frame, pace)]:
+            self.drop(past)
 
+    def unreachable_prompted(self, frame: int, pace: int = 1) -> list[int]:
+        """Prompted frames that no frame after `frame` can attend to or reach when walking on at `pace`.
 
-PROMPTED_SLOT = -1  # the last learned time code
+        As many as the policy's limit lie nearer behind; what is prompted later can only add to these.
+        """
+        if self.policy.prompted is None:
+            return []
+        behind = [past for past in self.prompted if (frame - past) * pace >= 0]
+        far = sorted(behind, key=lambda past: past * pace)[: -self.policy.prompted]
+        return [past for past in far if self._is_out_of_reach(past, frame, pace)]
+
+    def _is_out_of_reach(self, past: int, frame: int, pace: int) -> bool:
+        """Is `past` too far behind to count among the recent frames of the next frame of a walk?"""
+        behind = frame - past if pace > 0 else past - frame
+        return behind > (self.policy.horizon - 1) * abs(pace)
+
+    def _memory(self, frame: int) -> FrameMemory:
+        return self.prompted[frame] if frame in self.prompted else self.tracked[frame]

@@ -1,82 +1,61 @@
 """Everything that changes while one clip is worked on: which frames were prompted, tracked and remembered.
 
-No tensor arithmetic and no model here: a `Driver` looks at frames and segments them, the session decides
-when, and with which memories. So the rules of this file can be tested with plain numbers in place of
-tensors.
+No tensor arithmetic and no model here: a `Driver` looks at frames and segments them. So the rules of a
+session can be tested with plain numbers in place of tensors. `walker` visits frames, `timeline` knows one
+object, `passes` the order of frames, `history` what can be undone, `state` what all of it looks like saved.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from torch import Tensor
-
-from sam2_video.memory import MemoryBank, MemoryPolicy
+from sam2_video.history import Before, Change, History
+from sam2_video.memory import MemoryBank
+from sam2_video.passes import Direction, Pass, both_ways, one_way
 from sam2_video.sources import EndOfClip, VideoSource
-from sam2_video.timeline import ObjectTrack, Outcome, Row, Walk
+from sam2_video.state import Retain, SessionOptions, SessionState, Size, object_state, object_track
+from sam2_video.timeline import ObjectTrack
 from sam2_video.transforms import check_integer, make_prompt, merge_prompts
-from sam2_video.types import FrameResult, ImageFeatures, Prompt, PromptError, Recall, Sam2VideoError
+from sam2_video.types import FrameResult, ImageFeatures, ObjectInfo, PromptError, Sam2VideoError, SourceError
+from sam2_video.walker import Driver, Walker
 
-Direction = Literal["forward", "backward", "both"]
-Retain = Literal["window", "all"]
-Size = tuple[int, int]  # (H, W)
-CACHED_FRAMES = 3  # image features at 1024 x 1024 take 16 MB a frame
-
-
-class Driver(Protocol):
-    """What a session needs from the network; `video_predictor` has the real one."""
-
-    def look(self, rgb: Any) -> ImageFeatures:
-        """Encode one frame."""
-
-    def segment(
-        self, features: ImageFeatures, prompt: Prompt, size: Size, previous: Tensor | None, recall: Recall
-    ) -> Outcome:
-        """Segment one prompted object; an empty recall means that it is seen for the first time."""
-
-    def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
-        """Segment objects that are not prompted on this frame, one per recall."""
-
-    def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
-        """Put objects together into what the user gets."""
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How a session behaves.
-
-    `retain`: "all" keeps what a later correction or another pass needs; "window" keeps only what the memory
-    policy can still reach, so that memory use does not grow with the clip (a forgotten frame counts as
-    never tracked). `keep_corrections` False re-tracks corrected frames, as the reference implementation
-    does by default. `video_size` (H, W): that of coordinates, masks and results, where it is not the size
-    of the frames.
-    """
-
-    memory: MemoryPolicy = field(default_factory=MemoryPolicy)
-    retain: Retain = "all"
-    keep_corrections: bool = True
-    video_size: Size | None = None
-
-    def __post_init__(self) -> None:
-        if self.retain not in ("all", "window"):
-            raise ValueError(f"retain is {self.retain!r}; choose 'all' or 'window'")
+__all__ = ["Direction", "Driver", "Retain", "SessionOptions", "SessionState", "Size", "VideoSession"]
 
 
 class VideoSession:
     """One clip, its objects and their timelines; made by `VideoPredictor.open`, closed by `with`."""
 
     def __init__(self, source: VideoSource, driver: Driver, options: SessionOptions | None = None) -> None:
-        self.source = source
         self.options = options or SessionOptions()
-        self._driver = driver
-        self._tracks: dict[int, ObjectTrack] = {}
-        self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._walker = Walker(source, driver, self.options)
+        self._tracks = self._walker.tracks
+        self._pending = Pass()  # what is left of the last pass
+        self._history = History()
         self._closed = False
+
+    @classmethod
+    def restore(cls, source: VideoSource, driver: Driver, state: SessionState) -> VideoSession:
+        """Make a session that goes on where another one stood. Raises SourceError for another clip."""
+        session = cls(source, driver, state.options)
+        counts = state.frame_count, session.frame_count
+        if session.size != state.size or (None not in counts and counts[0] != counts[1]):
+            raise SourceError(
+                f"this state belongs to another clip: it is of {_clip(state.size, state.frame_count)}, "
+                f"{source.name} has {_clip(session.size, session.frame_count)}"
+            )
+        policy = state.options.memory
+        for object_id, found in state.objects.items():
+            session._tracks[object_id] = object_track(object_id, found, policy)
+        session._pending = state.pending
+        return session
+
+    def state(self) -> SessionState:
+        """A snapshot of everything that changes in a session; later changes do not reach it."""
+        self._check_open()
+        objects = {object_id: object_state(self._tracks[object_id]) for object_id in self.objects}
+        return SessionState(self.options, self.size, self.frame_count, objects, self._pending)
 
     def __enter__(self) -> VideoSession:
         return self
@@ -85,6 +64,11 @@ class VideoSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def source(self) -> VideoSource:
+        """The clip."""
+        return self._walker.source
 
     @property
     def objects(self) -> tuple[int, ...]:
@@ -99,7 +83,7 @@ class VideoSession:
     @property
     def size(self) -> Size:
         """(H, W) of coordinates, masks and results."""
-        return self.options.video_size or self.source.size
+        return self._walker.size
 
     def track(self, object_id: int) -> ObjectTrack:
         """The timeline of one object, to be looked at; PromptError if there is no such object."""
@@ -118,31 +102,58 @@ class VideoSession:
         box: Any = None,
         mask: Any = None,
         add: bool = True,
+        name: str | None = None,
+        category: str | None = None,
     ) -> FrameResult:
         """Say where an object is on one frame, and get its mask there (a result with this object alone).
 
         Prompts of a frame add up: new clicks join the earlier ones and refine the mask, a box replaces the
-        box, a mask replaces everything. `add=False` starts the frame over. Raises PromptError, and then
-        changes nothing.
+        box, a mask replaces everything. `add=False` starts the frame over. `name` and `category` are as in
+        `describe`. Raises PromptError, and then changes nothing.
         """
         frame, object_id = self._checked_frame(frame), check_integer(object_id, "object_id")
         where = f"frame {frame}"
         said = make_prompt(self.size, points=points, labels=labels, box=box, mask=mask, where=where)
-        track = self._tracks.get(object_id) or ObjectTrack(object_id, MemoryBank(self.options.memory))
+        known = self._tracks.get(object_id)
+        track = known or ObjectTrack(object_id, MemoryBank(self.options.memory))
+        info = _described(track.info, name, category)
         afresh = not add and track.is_prompted(frame)
         prompt = said if afresh else merge_prompts(track.prompts.get(frame), said)
-        before = None if afresh else track.predictions.get(frame)
-        outcome = self._driver.segment(
+        previous = None if afresh else track.predictions.get(frame)
+        outcome = self._walker.driver.segment(
             self._look_at_prompted(frame),
             prompt,
             self.size,
-            None if before is None else before.logits,
+            None if previous is None else previous.logits,
             track.recall_for_prompt(frame, self.frame_count, afresh=afresh),
         )
+        renamed = None if info == track.info else track.info
+        before = Before(known, track.record(frame), renamed, version=track.bank.made)
         settled = self.options.keep_corrections or track.is_settled(frame) or not track.was_tracked(frame)
         track.keep_prompted(frame, prompt, outcome, settled=settled)
+        track.info = info
         self._tracks[object_id] = track
-        return self._driver.show(frame, self.size, [track.row(frame)])
+        self._history.note(Change("prompt", object_id, frame), before)
+        return self._walker.show(frame, [track])
+
+    def describe(self, object_id: int, *, name: str | None = None, category: str | None = None) -> None:
+        """Give an object a name of its own and the class it belongs to; what is left out stays as it is.
+
+        They come with every later result. Raises PromptError for an unknown object, and for what is no text.
+        """
+        self._check_open()
+        track = self.track(object_id)
+        track.info = _described(track.info, name, category)
+
+    def undo(self) -> Change:
+        """Take back the last prompt, clear or removal, and say what it was; again to go further back.
+
+        The frame is then what it was before: its earlier prompts, mask and memory come back. Frames that
+        were tracked with an undone prompt in view count as never tracked. The last 20 changes can be taken
+        back, names given by `describe` and `reset` cannot. Raises PromptError where there is nothing left.
+        """
+        self._check_open()
+        return self._history.undo(self._tracks)
 
     def propagate(
         self,
@@ -156,9 +167,15 @@ class VideoSession:
         Frames run from `start` up to but not including `stop` (down to, for "backward"), every `stride`-th.
         Left out, they run from the earliest (backward: the latest) prompted frame to the end of the clip,
         and an object whose first prompt still lies ahead is reported absent. With `start` given every
-        object is tracked from there, if need be from the memory of a prompt that lies ahead. "both" walks
-        forward from `start`, then backward from the frame before it; the second pass does not look at what
-        the first one tracked. Raises PromptError at once, not at the first frame.
+        object is tracked from there, if need be from the memory of a prompt that lies ahead.
+
+        "both" yields the frames from `start` (left out: the first) to `stop` in ascending order. On each,
+        each object is tracked from its nearest prompted frame, the earlier one where two are equally near,
+        and reads nothing that was tracked from another one. The grid of a stride goes through the earliest
+        prompted frame of the range.
+
+        What was tracked before from the very same memories is not tracked again. A pass that is left
+        early can be carried on until another one begins. Raises PromptError at once, not at the first frame.
         """
         self._check_open()
         if not self._tracks:
@@ -170,90 +187,91 @@ class VideoSession:
             raise PromptError(f"direction is {direction!r}; choose 'forward', 'backward' or 'both'")
         if check_integer(stride, "stride") < 1:
             raise PromptError("stride must be at least 1")
-        return self._run(self._plan(direction, start, stop, int(stride)))
+        self._pending = self._plan(direction, start, stop, int(stride))
+        for track in self._tracks.values():
+            track.aside.clear()
+        return self._run(self._pending)
 
-    def _plan(self, direction: Direction, start: int | None, stop: int | None, stride: int) -> list[Walk]:
+    def carry_on(self) -> Iterator[FrameResult]:
+        """Yield the frames that are left of the last pass, as it would have; none if it came to its end."""
+        self._check_open()
+        return self._run(self._pending)
+
+    def _plan(self, direction: Direction, start: int | None, stop: int | None, stride: int) -> Pass:
+        settled = {i: tuple(self._tracks[i].bank.prompted) for i in self.objects}
         everything = start is not None
         if start is None:
-            settled = [frame for track in self._tracks.values() for frame in track.bank.prompted]
-            start = max(settled) if direction == "backward" else min(settled)
+            frames = [frame for found in settled.values() for frame in found]
+            start = {"forward": min(frames), "backward": max(frames), "both": 0}[direction]
         start = self._checked_frame(start, "start")
         if stop is not None:
             stop = _checked_stop(direction, start, stop)
         if direction == "backward":
-            return [Walk(range(start, -1 if stop is None else stop, -stride), -stride, everything)]
+            return one_way(start, -1 if stop is None else stop, -stride, everything=everything)
         ends = [end for end in (stop, self.frame_count) if end is not None]
-        ahead: Iterable[int] = range(start, min(ends), stride) if ends else count(start, stride)
-        walks = [Walk(ahead, stride, everything)]
-        if direction == "both":
-            walks.append(Walk(range(start - stride, -1, -stride), -stride, everything, before=start))
-        return walks
+        if direction == "forward":
+            return one_way(start, min(ends, default=None), stride, everything=everything)
+        return both_ways(settled, start, min(ends, default=None), stride)
 
-    def _run(self, walks: Sequence[Walk]) -> Iterator[FrameResult]:
-        for walk in walks:
-            for frame in walk.frames:
-                self._check_open()
-                try:
-                    self._advance(walk, frame)
-                except EndOfClip:  # a clip of unknown length, or shorter than its header says
-                    break
-                yield self._driver.show(frame, self.size, [self._tracks[i].row(frame) for i in self.objects])
-
-    def _advance(self, walk: Walk, frame: int) -> None:
-        """Track every object that is not settled on this frame."""
-        tracks = [self._tracks[i] for i in self.objects if self._tracks[i].can_be_tracked]
-        tracks = [track for track in tracks if walk.everything or track.has_begun(frame, walk.pace)]
-        moving = [track for track in tracks if not track.is_settled(frame)]
-        if moving:
-            features = self._look(frame)
-            recalls = [track.recall_on(walk, frame, self.frame_count) for track in moving]
-            for track, outcome in zip(moving, self._driver.follow(features, recalls), strict=True):
-                track.keep_tracked(frame, outcome)
-        for track in tracks:
-            track.pass_by(frame, walk.pace)
-            if self.options.retain == "window":
-                track.forget(frame, walk.pace)
+    def _run(self, rest: Pass) -> Iterator[FrameResult]:
+        """Walk what is left of a pass; a frame is done when `_pending` moves on."""
+        while rest.legs:
+            self._check_open()
+            if self._pending is not rest:
+                raise Sam2VideoError("this pass was given up when another one began")
+            try:
+                result = self._walker.visit(rest)
+            except EndOfClip:  # a clip of unknown length, or shorter than its header says
+                self._pending = rest = rest.after_leg()
+                continue
+            done, rest = rest, rest.after_frame()
+            self._pending = rest
+            self._walker.leave(done)
+            if result is not None:
+                yield result
 
     def remove(self, object_id: int) -> None:
         """Forget an object; the others stay as they are. PromptError if there is no such object."""
         self._check_open()
-        self.track(object_id)
+        track = self.track(object_id)
         del self._tracks[object_id]
+        self._history.note(Change("remove", object_id), Before(track))
 
     def clear(self, frame: int, object_id: int) -> None:
-        """Take back the prompts of one object on one frame; PromptError if there are none."""
+        """Take back the prompts of one object on one frame; PromptError if there are none.
+
+        Without any prompt left an object has no timeline either.
+        """
         self._check_open()
         track = self.track(object_id)
         if not track.is_prompted(frame):
             known = ", ".join(map(str, sorted(track.prompts))) or "none"
             raise PromptError(f"object {object_id} has no prompts on frame {frame}; prompted frames: {known}")
-        track.clear(frame)
+        change = Change("clear", object_id, frame)
+        if track.bank.prompted.keys() <= {frame}:
+            self._tracks[object_id] = ObjectTrack(object_id, MemoryBank(self.options.memory), track.info)
+            self._history.note(change, Before(track))
+        else:
+            self._history.note(change, Before(track, track.record(frame)))
+            track.clear(frame)
 
     def reset(self) -> None:
-        """Forget all objects; the clip stays open."""
+        """Forget all objects, and what could be undone; the clip stays open."""
         self._check_open()
         self._tracks.clear()
+        self._history.clear()
 
     def close(self) -> None:
         """Forget everything and close the source; a second call does nothing."""
         if not self._closed:
+            self.reset()
             self._closed = True
-            self._tracks.clear()
-            self._features.clear()
-            self.source.close()
-
-    def _look(self, frame: int) -> ImageFeatures:
-        """The features of a frame, from the last few or new."""
-        if frame not in self._features:
-            self._features[frame] = self._driver.look(self.source.read(frame))
-            while len(self._features) > CACHED_FRAMES:
-                self._features.popitem(last=False)
-        self._features.move_to_end(frame)
-        return self._features[frame]
+            self._pending = Pass()
+            self._walker.close()
 
     def _look_at_prompted(self, frame: int) -> ImageFeatures:
         try:
-            return self._look(frame)
+            return self._walker.look(frame)
         except EndOfClip as error:  # only reading could tell: the clip's length was not known
             raise PromptError(f"frame {frame} is outside this clip: {error}") from error
 
@@ -271,9 +289,18 @@ class VideoSession:
 
 
 def _checked_stop(direction: Direction, start: int, stop: int) -> int:
-    if direction == "both":
-        raise PromptError("direction 'both' runs to both ends of the clip and takes no stop; propagate twice")
     stop = check_integer(stop, "stop")
-    if (stop < start) if direction == "forward" else (stop > start):
+    if (stop > start) if direction == "backward" else (stop < start):
         raise PromptError(f"a {direction} pass from frame {start} never reaches stop={stop}")
     return stop
+
+
+def _described(info: ObjectInfo, name: str | None, category: str | None) -> ObjectInfo:
+    for what, text in (("name", name), ("category", category)):
+        if not isinstance(text, str | None):
+            raise PromptError(f"the {what} of an object is text; got {text!r}")
+    return ObjectInfo(info.name if name is None else name, info.category if category is None else category)
+
+
+def _clip(size: Size, frame_count: int | None) -> str:
+    return f"{size[1]}x{size[0]}" + ("" if frame_count is None else f", {frame_count} frames")

@@ -189,6 +189,7 @@ class Network:
             presence=torch.cat([p.presence for p in shown]) if rows else torch.zeros(0),
             size=size,
             prompted=tuple(row.prompted for row in rows),
+            info=tuple(row.info for row in rows),
         )
 
 

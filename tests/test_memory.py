@@ -189,7 +189,7 @@ def test_closest_prompted_frames() -> None:
     assert chosen(2, 20) == [10, 20]  # a frame counts among those that follow
     assert chosen(3, 29) == [20, 30, 31]  # one on each side, then by distance
     assert chosen(1, 29) == [20]
-    assert chosen(2, 40) == [32, 31]  # nothing follows
+    assert chosen(2, 40) == [31, 32]  # nothing follows
     assert chosen(9, 15) == [0, 10, 20, 30, 31, 32]
 
 
@@ -215,12 +215,6 @@ def test_a_frame_is_prompted_or_tracked(script: list[tuple[int, str]]) -> None:
             expected[frame] = what
         assert dict.fromkeys(bank.prompted, "prompted") | dict.fromkeys(bank.tracked, "tracked") == expected
         assert not bank.prompted.keys() & bank.tracked.keys()
-
-
-def test_a_new_pass_starts_from_the_prompts() -> None:
-    bank = bank_of(MemoryPolicy(), {2}, {3, 4})
-    bank.clear_tracked()
-    assert list(bank.prompted) == [2] and not bank.tracked
 
 
 def test_an_empty_bank_recalls_nothing() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from sam2_video.memory import MemoryPolicy
-from sam2_video.session import CACHED_FRAMES, SessionOptions, VideoSession
+from sam2_video.session import SessionOptions, VideoSession
 from sam2_video.sources import FrameArrays
 from sam2_video.timeline import Row
 from sam2_video.types import Prompt, PromptError, Recall, Sam2VideoError
+from sam2_video.walker import CACHED_FRAMES
 
 SIZE = (48, 80)
 FRAMES = 12
@@ -203,16 +204,15 @@ def test_backward_runs_from_the_latest_prompt_to_the_first_frame(session: VideoS
     assert results[1][1][1].seen == [(-1, 2), (-1, 6)]
 
 
-@pytest.mark.parametrize("retain", ["all", "window"])
-def test_both_gives_each_frame_once_and_keeps_the_passes_apart(retain: str) -> None:
-    session, _ = make_session(retain=retain)
+def test_both_gives_each_frame_once_and_keeps_the_ways_apart(session: VideoSession) -> None:
     session.prompt(frame=5, object_id=1, **CLICK)
     results = list(session.propagate("both"))
-    assert frames_of(results) == [5, 6, 7, 8, 9, 10, 11, 4, 3, 2, 1, 0]
+    assert frames_of(results) == list(range(12))
     found = dict(results)
     assert found[4][1].seen == [(-1, 5)]
     assert found[2][1].seen == [(-1, 5), (0, 3), (1, 4)]
     assert found[2][1].pointers == [(1, 3), (2, 4), (3, 5)]
+    assert found[6][1].seen == [(-1, 5)] and found[6][1].pointers == [(1, 5)]
 
 
 def test_separate_passes_read_each_other(session: VideoSession) -> None:
@@ -228,7 +228,7 @@ def test_range_and_stride(session: VideoSession) -> None:
     assert frames_of(session.propagate(stop=50)) == list(range(12))
     assert frames_of(session.propagate("backward", start=5, stop=2)) == [5, 4, 3]
     assert frames_of(session.propagate(stride=5)) == [0, 5, 10]
-    assert frames_of(session.propagate("both", start=5, stride=3)) == [5, 8, 11, 2]
+    assert frames_of(session.propagate("both", start=5, stop=11, stride=3)) == [5, 8]
     assert frames_of(session.propagate(start=4, stop=4)) == []
 
 
@@ -310,8 +310,8 @@ def test_window_keeps_a_bounded_state() -> None:
     track = session.track(1)
     for _ in session.propagate():
         assert len(track.bank.tracked) <= policy.horizon
-        assert max(len(track.predictions), len(track.paces)) <= policy.horizon + 1
-        assert len(session._features) <= CACHED_FRAMES
+        assert max(len(track.predictions), len(track.ways)) <= policy.horizon + 1
+        assert len(session._walker._features) <= CACHED_FRAMES
     everything, _ = make_session(clip(100))
     everything.prompt(frame=0, object_id=1, **CLICK)
     list(everything.propagate())
@@ -349,7 +349,7 @@ def test_object_without_prompts_is_an_error_until_prompted_again(session: VideoS
     list(session.propagate())
     session.clear(frame=0, object_id=3)
     track = session.track(3)
-    assert not track.bank.tracked and not track.predictions and not track.paces
+    assert not track.bank.tracked and not track.predictions and not track.ways
     with pytest.raises(PromptError, match="object 3 has no prompts"):
         session.propagate()
     session.prompt(frame=1, object_id=3, **CLICK)
@@ -437,7 +437,7 @@ def test_frame_beyond_a_clip_of_unknown_length_is_refused() -> None:
         ({"stride": -1}, "whole number"),
         ({"start": 5, "stop": 3}, "never reaches stop=3"),
         ({"direction": "backward", "start": 3, "stop": 5}, "never reaches stop=5"),
-        ({"direction": "both", "stop": 5}, "takes no stop"),
+        ({"direction": "both", "start": 5, "stop": 3}, "never reaches stop=3"),
     ],
 )
 def test_bad_passes_are_refused_at_once(session: VideoSession, given: dict[str, Any], complaint: str) -> None:

@@ -1,0 +1,69 @@
+"""What `undo` takes back, the last change first."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sam2_video.timeline import FrameRecord, ObjectTrack
+from sam2_video.types import ObjectInfo, PromptError
+
+STEPS = 20  # changes that can be taken back; each holds what one frame was, a removal a whole object
+
+
+@dataclass(frozen=True)
+class Change:
+    """One call that changed what a session is told: a prompt, or prompts or an object taken away."""
+
+    kind: Literal["prompt", "clear", "remove"]
+    object_id: int
+    frame: int | None = None  # None for "remove"
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there was before a change.
+
+    `track`: the object's timeline, None if there was no object. `record`: what the timeline held of the
+    frame, None where it was replaced as a whole. `info`: the object's name, where the change gave it
+    another. `version`: of the memory that the change made.
+    """
+
+    track: ObjectTrack | None
+    record: FrameRecord | None = None
+    info: ObjectInfo | None = None
+    version: int | None = None
+
+
+@dataclass
+class History:
+    """The last changes of a session; what is older cannot be taken back."""
+
+    _changes: deque[tuple[Change, Before]] = field(default_factory=lambda: deque(maxlen=STEPS))
+
+    def note(self, change: Change, before: Before) -> None:
+        self._changes.append((change, before))
+
+    def clear(self) -> None:
+        self._changes.clear()
+
+    def undo(self, tracks: dict[int, ObjectTrack]) -> Change:
+        """Take the last change back in `tracks`. Raises PromptError where there is none."""
+        if not self._changes:
+            raise PromptError(
+                f"there is nothing to undo: the last {STEPS} prompts, clears and removals can be taken back, "
+                "since the session was opened, resumed or reset"
+            )
+        change, before = self._changes.pop()
+        if before.track is None:
+            del tracks[change.object_id]
+            return change
+        track = tracks[change.object_id] = before.track
+        if before.info is not None:
+            track.info = before.info
+        if change.frame is not None and before.record is not None:
+            track.put(change.frame, before.record)
+        if before.version is not None:
+            track.forget_readers(before.version)
+        return change
