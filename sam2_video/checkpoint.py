@@ -42,6 +42,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "read_weights",
+    "resolve_device",
     "save_weights",
     "to_hub_layout",
 ]
@@ -71,7 +72,7 @@ def load_model(
     that belong to a name. `overrides` are those of `build_model`. Raises CheckpointError for the weights,
     ConfigError for the architecture.
     """
-    place, kind = _resolve_device(device), resolve_dtype(dtype)
+    place, kind = resolve_device(device), resolve_dtype(dtype)
     config, weights_path = _locate(name_or_path, checkpoint, offline, cache_dir, progress)
     weights = read_weights(weights_path)
     built, found = _architecture(weights, weights_path, config)
@@ -201,7 +202,8 @@ class _NoRandomFill(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _resolve_device(device: str | torch.device) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that is meant; CheckpointError for one that is unknown or not there."""
     try:
         place = torch.device(device)
     except RuntimeError as error:
