@@ -21,6 +21,7 @@ from sam2_video.model.sam2 import SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
 from sam2_video.session import Retain, SessionOptions, Size, VideoSession
 from sam2_video.sources import open_source
+from sam2_video.stream import VideoStream
 from sam2_video.timeline import Outcome, Row
 from sam2_video.tracker import remember, segment_next, segment_prompt, stack_recalls
 from sam2_video.transforms import FrameTransform, Resize
@@ -107,6 +108,16 @@ class VideoPredictor:
             self.model, self.transform, self.fill_holes, self.non_overlapping, offload=retain == "all"
         )
         return VideoSession(open_source(source), network, options)
+
+    def stream(self, *, frame_count: int | None = None) -> VideoStream:
+        """Start a stream: frames are pushed one at a time, in constant memory; see `VideoStream`.
+
+        `frame_count`: number of frames that will come, where it is known. The time of pointers is measured in
+        it: only with it are results on clips of less than 16 frames those that `open` gives.
+        """
+        network = Network(self.model, self.transform, self.fill_holes, self.non_overlapping)
+        options = SessionOptions(self.memory, "window", self.keep_corrections)
+        return VideoStream(network, options, frame_count)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ LAYERS: dict[str, int] = {
     "checkpoint": 2,
     "tracker": 2,
     "session": 2,
+    "stream": 2,
     "timeline": 2,
     "aside": 2,
     "history": 2,
