@@ -9,17 +9,25 @@ A file that exists is whole: it is written under a hidden name and renamed when 
 
 from __future__ import annotations
 
+from sam2_video.sinks.background import BlurSink, GreenScreenSink
 from sam2_video.sinks.base import BaseSink, Sink
+from sam2_video.sinks.cutout import CutoutPngSink, CutoutProresSink, CutoutVp9Sink
 from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
 from sam2_video.sinks.result_log import ResultLog
 from sam2_video.sinks.run_json import versions, write_run_json
+from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.spool import ResultSpool
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.video import VideoWriter
 
 __all__ = [
     "BaseSink",
+    "BlurSink",
+    "CutoutPngSink",
+    "CutoutProresSink",
+    "CutoutVp9Sink",
+    "GreenScreenSink",
     "MaskPngSink",
     "ObjectsCsvSink",
     "OverlaySink",
@@ -27,6 +35,7 @@ __all__ = [
     "ResultSpool",
     "RleJsonSink",
     "Sink",
+    "Sound",
     "VideoWriter",
     "object_colour",
     "versions",

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2_video.sinks.background import BlurSink, GreenScreenSink
 from sam2_video.sinks.base import Sink
+from sam2_video.sinks.cutout import CutoutPngSink, CutoutProresSink, CutoutVp9Sink
 from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.overlay import OverlaySink
+from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 
 FALLBACK_FPS = 25.0  # of videos made from clips without a clock, such as folders
@@ -25,6 +28,11 @@ class SinkOrder:
     bits: int = 8  # of mask pictures: 8 up to object 255, else 16
     start: int = 0  # first frame of the run
     stride: int = 1
+
+    @property
+    def sound(self) -> Sound | None:
+        """The clip's sound for videos that play at the clip's speed; None where it came from nowhere."""
+        return Sound(self.source, self.fps * self.stride) if self.source else None
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,35 @@ SINKS: dict[str, SinkKind] = {
         note="PNG",
     ),
     "overlay": SinkKind(
-        lambda order: OverlaySink(order.out / "overlay.mp4", order.fps), files=("overlay.mp4",), note="mp4"
+        lambda order: OverlaySink(order.out / "overlay.mp4", order.fps, sound=order.sound),
+        files=("overlay.mp4",),
+        note="mp4",
+    ),
+    "cutout": SinkKind(
+        lambda order: CutoutPngSink(order.out / "cutout"),
+        files=("cutout/*.png",),
+        any_order=True,
+        note="PNG with alpha",
+    ),
+    "cutout-prores": SinkKind(
+        lambda order: CutoutProresSink(order.out / "cutout.mov", order.fps),
+        files=("cutout.mov",),
+        note="ProRes 4444 with alpha",
+    ),
+    "cutout-vp9": SinkKind(
+        lambda order: CutoutVp9Sink(order.out / "cutout.webm", order.fps),
+        files=("cutout.webm",),
+        note="VP9 with alpha",
+    ),
+    "green": SinkKind(
+        lambda order: GreenScreenSink(order.out / "green.mp4", order.fps, sound=order.sound),
+        files=("green.mp4",),
+        note="mp4 before green",
+    ),
+    "blur": SinkKind(
+        lambda order: BlurSink(order.out / "blur.mp4", order.fps, sound=order.sound),
+        files=("blur.mp4",),
+        note="mp4, background blurred",
     ),
     "objects": SinkKind(
         lambda order: ObjectsCsvSink(order.out / "objects.csv"), files=("objects.csv",), note="CSV"
