@@ -18,17 +18,18 @@ from sam2_video.sinks.video import VideoSink, VideoWriter
 from sam2_video.types import FrameResult
 
 TINT = 0.45  # share of the colour inside a mask
-# Okabe and Ito's colours, which people who are colour-blind can tell apart, neighbours far apart.
+# Okabe and Ito's colours, which people who are colour-blind can tell apart, in the order in which neighbours
+# are farthest apart for all eyes.
 FIRST_COLOURS = (
-    (230, 159, 0),  # orange
     (0, 114, 178),  # blue
-    (240, 228, 66),  # yellow
+    (230, 159, 0),  # orange
     (204, 121, 167),  # purple
-    (0, 158, 115),  # green
     (213, 94, 0),  # vermilion
     (86, 180, 233),  # sky blue
+    (240, 228, 66),  # yellow
+    (0, 158, 115),  # green
 )
-LIGHTNESS = (1.0, 0.62)  # of later colours, in turns: where hues look alike brightness still differs
+LIGHTNESS = (1.0, 0.5)  # of later colours, in turns: where hues look alike brightness still differs
 
 
 class OverlaySink(VideoSink):
@@ -68,7 +69,7 @@ def object_colour(object_id: int) -> tuple[int, int, int]:
     """Return the RGB colour of an object id: always the same, and unlike that of the ids near it."""
     if 1 <= object_id <= len(FIRST_COLOURS):
         return FIRST_COLOURS[object_id - 1]
-    hue = 0.03 + object_id * 0.618034  # steps of the golden ratio spread hues evenly, however many there are
+    hue = 0.21 + object_id * 0.618034  # steps of the golden ratio spread hues evenly, however many there are
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.85, LIGHTNESS[object_id % len(LIGHTNESS)])
     return round(255 * red), round(255 * green), round(255 * blue)
 
