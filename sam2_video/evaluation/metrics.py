@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, hypot
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.evaluation.boundary import matched_shares, reach_in_pixels
+
 Mask = NDArray[np.generic]  # (H, W); anything but 0 is the object
+Bools = NDArray[np.bool_]
+BOUND = 0.008  # of the diagonal: how far apart outlines may be to match, in DAVIS and all that follow it
 
 
 @dataclass(frozen=True)
@@ -29,36 +32,60 @@ class Score:
         return (self.j + self.f) / 2
 
 
-def region_similarity(predicted: Mask, truth: Mask) -> float:
-    """Return intersection over union (J); two empty masks agree."""
-    a, b = _pair(predicted, truth)
-    either = np.count_nonzero(a | b)
-    return float(np.count_nonzero(a & b) / either) if either else 1.0
+@dataclass(frozen=True)
+class Statistics:
+    """What DAVIS says of a curve over time: its mean, how often it is above one half, and how it falls."""
+
+    mean: float
+    recall: float
+    decay: float  # first quarter of the frames minus the last
 
 
-def boundary_accuracy(predicted: Mask, truth: Mask, bound: float = 0.008) -> float:
-    """Return the F-measure of the two outlines, matched within `bound` of the diagonal, rounded up.
+def region_similarity(predicted: Mask, truth: Mask, void: Bools | None = None) -> float:
+    """Return intersection over union (J); two empty masks agree. Void pixels do not count."""
+    return compare(predicted, truth, void, boundary=False).j
 
-    Two masks without an outline agree.
+
+def boundary_accuracy(
+    predicted: Mask, truth: Mask, bound: float = BOUND, void: Bools | None = None
+) -> float:
+    """Return the F-measure of the two outlines, matched within `bound`, rounded up to whole pixels.
+
+    `bound` is a share of the diagonal, from 1 on a number of pixels. Two masks without an outline agree.
+    Void pixels belong to neither mask.
     """
-    a, b = _pair(predicted, truth)
-    outline_a, outline_b = outline(a), outline(b)
-    count_a, count_b = np.count_nonzero(outline_a), np.count_nonzero(outline_b)
-    if not count_a or not count_b:
-        return float(count_a == count_b)
-    reach = ceil(bound * hypot(*a.shape))
-    precision = np.count_nonzero(outline_a & _near(outline_b, reach)) / count_a
-    recall = np.count_nonzero(outline_b & _near(outline_a, reach)) / count_b
-    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+    return compare(predicted, truth, void, bound=bound).f
 
 
-def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark pixels unlike their right, lower or lower right neighbour; the frame's border is no edge."""
-    out = np.zeros_like(mask)
-    out[:, :-1] |= mask[:, :-1] != mask[:, 1:]
-    out[:-1] |= mask[:-1] != mask[1:]
-    out[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
-    return out
+def compare(
+    predicted: Mask, truth: Mask, void: Bools | None = None, *, bound: float = BOUND, boundary: bool = True
+) -> Score:
+    """Return J and F of one mask; F is 0 where `boundary` is False. Raises ValueError for unlike shapes."""
+    a, b = _pair(predicted, truth, void)
+    reach = reach_in_pixels(bound, a.shape)
+    a, b = _cut(a, b)
+    both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
+    j = both / either if either else 1.0
+    return Score(float(j), _f_measure(a, b, reach) if boundary else 0.0)
+
+
+def _f_measure(a: NDArray[np.uint8], b: NDArray[np.uint8], reach: int) -> float:
+    precision, recall = matched_shares(a, b, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def statistics(values: Sequence[float]) -> Statistics:
+    """Mean, recall and decay of one object's J or F over time. Raises ValueError for no values.
+
+    The quarters are those of the published DAVIS 2017 evaluation: their ends are rounded, and a frame at an
+    end belongs to both quarters.
+    """
+    if not values:
+        raise ValueError("no values to describe")
+    curve = np.asarray(values, dtype=np.float64)
+    ends = np.round(np.linspace(1, len(curve), 5) + 1e-10).astype(int) - 1
+    first, last = curve[ends[0] : ends[1] + 1], curve[ends[3] : ends[4] + 1]
+    return Statistics(float(curve.mean()), float((curve > 0.5).mean()), float(first.mean() - last.mean()))
 
 
 def score_sequence(predicted: Iterable[Mask], truth: Iterable[Mask], *, skip_ends: bool = True) -> Score:
@@ -71,9 +98,7 @@ def score_sequence(predicted: Iterable[Mask], truth: Iterable[Mask], *, skip_end
     scored = pairs[1:-1] if skip_ends else pairs
     if not scored:
         raise ValueError(f"no frame to score: {len(pairs)} given, the first and last are not scored")
-    j = np.mean([region_similarity(a, b) for a, b in scored])
-    f = np.mean([boundary_accuracy(a, b) for a, b in scored])
-    return Score(float(j), float(f))
+    return average_score([compare(a, b) for a, b in scored])
 
 
 def average_score(scores: Sequence[Score]) -> Score:
@@ -83,17 +108,28 @@ def average_score(scores: Sequence[Score]) -> Score:
     return Score(float(np.mean([s.j for s in scores])), float(np.mean([s.f for s in scores])))
 
 
-def _pair(predicted: Mask, truth: Mask) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _pair(
+    predicted: Mask, truth: Mask, void: Bools | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if predicted.shape != truth.shape or predicted.ndim != 2:
         raise ValueError(
             f"masks of {predicted.shape} and {truth.shape} cannot be compared: expected one (H, W)"
         )
-    return predicted.astype(bool), truth.astype(bool)
+    a, b = _zeros_and_ones(predicted), _zeros_and_ones(truth)
+    if void is not None:
+        counts = _zeros_and_ones(~void)
+        a, b = a & counts, b & counts
+    return a, b
 
 
-def _near(line: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """Mark pixels within `reach` of the line: its dilation by a disc, by way of exact distances."""
+def _zeros_and_ones(mask: Mask) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(mask if mask.dtype == np.bool_ else mask != 0).view(np.uint8)
+
+
+def _cut(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Cut both masks to where one of them is, with a pixel around: nothing else has an outline."""
     import cv2
 
-    distance = cv2.distanceTransform((~line).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance <= reach + 1e-3)
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_or(a, b))
+    window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
+    return np.ascontiguousarray(a[window]), np.ascontiguousarray(b[window])

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
+from sam2_video.evaluation.boundary import outline
 from sam2_video.evaluation.metrics import (
     Score,
     average_score,
     boundary_accuracy,
-    outline,
+    compare,
     region_similarity,
     score_sequence,
+    statistics,
 )
+from tests.paths import SHARED, needs_shared
 
 EMPTY = np.zeros((20, 30), bool)
 
@@ -84,6 +88,81 @@ def test_f_equals_the_definition(seed: int) -> None:
     reach = int(rng.integers(1, 5))
     bound = (reach - 0.5) / float(np.hypot(*shape))
     assert boundary_accuracy(a, b, bound) == pytest.approx(brute_force(a, b, reach))
+
+
+def by_dilation(a: np.ndarray, b: np.ndarray, reach: int) -> float:
+    """F as the published evaluation computes it: each outline dilated by a disc, on the whole picture."""
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = (x * x + y * y <= reach * reach).astype(np.uint8)
+    lines = [line_of(mask).astype(np.uint8) for mask in (a, b)]
+    if not lines[0].any() or not lines[1].any():
+        return float(lines[0].any() == lines[1].any())
+    near = [cv2.dilate(line, disc) for line in lines]
+    precision = (lines[0] & near[1]).sum() / lines[0].sum()
+    recall = (lines[1] & near[0]).sum() / lines[1].sum()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def line_of(mask: np.ndarray) -> np.ndarray:
+    """Pixels unlike their right, lower or lower right neighbour."""
+    wide = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    return (mask != wide[:-1, 1:]) | (mask != wide[1:, :-1]) | (mask != wide[1:, 1:])
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("size", [(97, 161), (64, 64), (200, 33), (1, 40), (40, 1)])
+def test_f_equals_dilation_on_blobs(seed: int, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng([seed, *size])
+    noise = cv2.GaussianBlur(rng.standard_normal((2, *size)).transpose(1, 2, 0), (0, 0), rng.uniform(1, 6))
+    level = rng.choice([-1.0, 0.0, 1.0, 2.5, 9.0], 2) * noise.std()  # from everywhere to nowhere
+    a, b = (noise[..., k] > level[k] for k in range(2))
+    for bound, reach in ((0.008, int(np.ceil(0.008 * np.hypot(*size)))), (5, 5), (17, 17)):
+        assert boundary_accuracy(a, b, bound) == pytest.approx(by_dilation(a, b, reach), abs=1e-12)
+
+
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom", "all"])
+def test_objects_at_the_border_of_the_frame(edge: str) -> None:
+    a, b = np.zeros((60, 90), bool), np.zeros((60, 90), bool)
+    window = {"left": np.s_[:, :9], "right": np.s_[:, -9:], "top": np.s_[:9], "bottom": np.s_[-9:]}
+    a[window.get(edge, np.s_[:])] = True
+    b[20:40, 30:50] = True
+    for one, other in ((a, b), (b, a), (a, a), (a, ~a)):
+        assert boundary_accuracy(one, other) == pytest.approx(by_dilation(one, other, 1), abs=1e-12)
+    assert region_similarity(a, b) == pytest.approx((a & b).sum() / (a | b).sum())
+
+
+@needs_shared
+def test_j_and_f_equal_the_published_definition_on_real_masks() -> None:
+    folder = SHARED / "data/davis2016_dev/Annotations/480p"
+    compared = 0
+    for sequence in sorted(folder.iterdir()):
+        files = sorted(sequence.glob("*.png"))
+        for at, apart in ((0, 4), (len(files) // 2, 1), (len(files) - 9, 8)):
+            a, b = (cv2.imread(str(files[at + k]), cv2.IMREAD_GRAYSCALE) > 0 for k in (0, apart))
+            reach = int(np.ceil(0.008 * np.hypot(*a.shape)))
+            score = compare(a, b)
+            assert score.f == pytest.approx(by_dilation(a, b, reach), abs=1e-12)
+            assert score.j == pytest.approx((a & b).sum() / max(1, (a | b).sum()), abs=1e-12)
+            compared += 1
+    assert compared == 48
+
+
+def test_void_pixels_do_not_count() -> None:
+    a, b = block(0, 0, 10, 10), block(5, 0, 15, 10)
+    assert region_similarity(a, b, void=block(0, 0, 5, 20) | block(10, 0, 30, 20)) == 1
+    assert boundary_accuracy(a, b, void=a ^ b) == 1
+    assert region_similarity(a, b, void=EMPTY) == pytest.approx(1 / 3)
+
+
+def test_statistics_by_hand() -> None:
+    found = statistics([1.0, 1.0, 0.8, 0.6, 0.5, 0.1, 0.0, 0.0])
+    assert found.mean == pytest.approx(0.5)
+    assert found.recall == 0.5  # above one half: four of eight frames, not the fifth
+    # Frames 1..8 in quarters with rounded ends 1, 3, 4 or 5, 6, 8, both ends included.
+    assert found.decay == pytest.approx((1 + 1 + 0.8) / 3 - (0.1 + 0 + 0) / 3)
+    assert statistics([0.7]).decay == 0
+    with pytest.raises(ValueError, match="no values"):
+        statistics([])
 
 
 def test_first_and_last_frames_are_not_scored() -> None:
