@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sam2_video.checkpoint import list_models, load_model
     from sam2_video.config import build_model
     from sam2_video.image_predictor import ImagePredictor
+    from sam2_video.prompts import read_prompts
     from sam2_video.types import (
         CheckpointError,
         ConfigError,
@@ -43,6 +44,7 @@ __all__ = [
     "build_model",
     "list_models",
     "load_model",
+    "read_prompts",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "build_model": "config",
     "list_models": "checkpoint",
     "load_model": "checkpoint",
+    "read_prompts": "prompts",
 }
 
 

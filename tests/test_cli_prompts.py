@@ -15,8 +15,8 @@ from sam2_video.cli_prompts import (
     gather_prompts,
     parse_box,
     parse_click,
-    read_masks,
 )
+from sam2_video.prompts import read_masks
 from sam2_video.types import Prompt, PromptError
 
 

@@ -1,0 +1,256 @@
+"""Label Studio's JSON export: tasks, their annotations, and results with coordinates in percent."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_video.prompts.annotations import Annotation, Found
+from sam2_video.prompts.clip_facts import Picture, stem
+from sam2_video.prompts.documents import Place
+from sam2_video.prompts.problems import a_list, a_mapping, a_number, a_text, shown, whole
+from sam2_video.prompts.request import Request
+from sam2_video.prompts.shapes import (
+    Box,
+    Clicks,
+    Ellipse,
+    Patch,
+    Polygons,
+    Shape,
+    Size,
+    picture_size,
+    polygon,
+)
+from sam2_video.types import ObjectInfo, PromptError
+
+SHAPES = ("rectangle", "polygon", "brush", "keypoint", "ellipse", "videorectangle")
+MEDIA = ("video", "image", "img", "frame")  # usual names of the field with the file, tried first
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the names of uploaded files
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One picture or video of the project, and what somebody drew on it."""
+
+    media: str  # name of the file, without folders and suffix
+    results: list[tuple[dict[str, Any], Place]]
+
+    @property
+    def is_video(self) -> bool:
+        return any(result.get("type") == "videorectangle" for result, _ in self.results)
+
+
+def read_label_studio(request: Request) -> Found:
+    """Read the tasks of a project: all its pictures, or one of its videos."""
+    here = request.document.at()
+    found = Found()
+    tasks = []
+    for k, entry in enumerate(a_list(request.document.data, "a Label Studio file")):
+        with request.problems.at(here.at(k)):
+            tasks.append(_read_task(a_mapping(entry, "a task"), here.at(k), found))
+    videos = [task for task in tasks if task.is_video]
+    if videos:
+        chosen = request.choose((task.media for task in videos), "videos")
+        tasks = [task for task in videos if task.media == chosen]
+        found.sparse = True
+    skipped: Counter[str] = Counter()
+    for task in tasks:
+        picture = Picture(task.media)
+        if not videos:
+            found.pictures.append(picture)
+        for result, place in task.results:
+            kind = str(result.get("type", "")).removesuffix("labels")
+            if kind not in SHAPES:
+                if kind != "relation":
+                    skipped[kind] += 1
+                continue
+            with request.problems.at(place):
+                found.annotations += _read_result(kind, result, picture, place)
+    found.note_skipped(skipped, f"{', '.join(SHAPES)} results")
+    return found
+
+
+def _read_task(entry: dict[str, Any], here: Place, found: Found) -> _Task:
+    """Choose the annotation that counts, and join each of its shapes with labels given apart from it."""
+    if "annotations" not in entry and "predictions" not in entry:
+        raise PromptError("a task needs 'annotations'; export the project as JSON (not as JSON-MIN)")
+    media = _media_name(a_mapping(entry.get("data", {}), "data"))
+    kept = []
+    for name in ("annotations", "predictions"):
+        drawn = enumerate(a_list(entry.get(name) or [], name))
+        kept = [(a_mapping(one, name), here.at(name, k)) for k, one in drawn]
+        kept = [(one, place) for one, place in kept if not one.get("was_cancelled") and one.get("result")]
+        if kept:
+            break
+    if not kept:
+        return _Task(media, [])
+    best = next((one for one in kept if one[0].get("ground_truth")), kept[-1])
+    if len(kept) > 1:
+        why = "marked as ground truth" if best[0].get("ground_truth") else "last in the file"
+        found.notes.append(f"{media} has {len(kept)} annotations; the one {why} was read")
+    results = a_list(best[0]["result"], "result")
+    placed = [(a_mapping(r, "a result"), best[1].at("result", k)) for k, r in enumerate(results)]
+    apart = {str(r.get("id")): _labels(r) for r, _ in placed if r.get("type") == "labels"}
+    shapes = [(r, place) for r, place in placed if r.get("type") != "labels"]
+    return _Task(media, [({**r, "apart": apart.get(str(r.get("id")), "")}, place) for r, place in shapes])
+
+
+def _media_name(data: dict[str, Any]) -> str:
+    """Return the file name of a task's picture or video: /data/upload/1/4425adf9-cups.mp4 -> cups."""
+    texts = [data[name] for name in MEDIA if isinstance(data.get(name), str)]
+    texts += [value for value in data.values() if isinstance(value, str)]
+    if not texts:
+        raise PromptError("data of the task names no file")
+    address = urlsplit(texts[0])
+    inside = parse_qs(address.query).get("d")  # /data/local-files/?d=folder/cups.mp4
+    name = unquote(inside[0] if inside else address.path)
+    return _UPLOAD.sub("", stem(name), count=1)
+
+
+def _labels(result: dict[str, Any]) -> str:
+    """Return the first label of a result, "" if there is none."""
+    value = result.get("value")
+    for name, labels in value.items() if isinstance(value, dict) else ():
+        if name.endswith("labels") and isinstance(labels, list) and labels and isinstance(labels[0], str):
+            return labels[0]
+    return ""
+
+
+def _read_result(kind: str, result: dict[str, Any], picture: Picture, place: Place) -> Iterator[Annotation]:
+    """Yield the annotations of one result. Raises PromptError."""
+    value = a_mapping(result.get("value"), "value")
+    info = ObjectInfo(category=_labels(result) or result["apart"])
+    if result.get("image_rotation"):
+        raise PromptError(f"the picture was turned ({shown(result['image_rotation'])} degrees); turn it back")
+    blank = Annotation(picture, Clicks((), ()), place, info=info, size=_original(result), relative=True)
+    if kind == "videorectangle":
+        region = a_text(result.get("id"), "id")
+        yield from _keyframes(value, replace(blank, key=region, size=None), place)
+    elif kind == "brush":
+        if blank.size is None:
+            raise PromptError("a brush needs original_width and original_height")
+        mask = decode_brush(a_list(value.get("rle"), "rle"), blank.size)
+        yield replace(blank, shape=Patch(mask, whole=True), relative=False)
+    elif kind == "keypoint":
+        label = 0 if result.get("is_positive") is False else 1
+        (x, y) = (a_number(value.get(name), name) / 100 for name in ("x", "y"))
+        # Clicks of one label are about one object, as Label Studio's own SAM backend has it.
+        yield replace(blank, shape=Clicks(((x, y),), (label,)), key=("keypoints", info.category))
+    else:
+        yield replace(blank, shape=_area(kind, value))
+
+
+def _area(kind: str, value: dict[str, Any]) -> Shape:
+    """Return a rectangle, ellipse or polygon in fractions of the picture."""
+    if kind == "polygon":
+        rings = polygon(value.get("points"))
+        return Polygons((rings / 100,))
+    if kind == "rectangle":
+        return _rectangle(value)
+    names = ("x", "y", "radiusX", "radiusY")
+    x, y, rx, ry = (a_number(value.get(name), name) / 100 for name in names)
+    if rx <= 0 or ry <= 0:
+        raise PromptError("the ellipse has no radius")
+    return Ellipse((x, y), (rx, ry), a_number(value.get("rotation", 0), "rotation"))
+
+
+def _rectangle(value: dict[str, Any]) -> Box:
+    names = ("x", "y", "width", "height")
+    x, y, width, height = (a_number(value.get(name), name) / 100 for name in names)
+    if width <= 0 or height <= 0:
+        raise PromptError(f"the rectangle is {100 * width:g} wide and {100 * height:g} high (percent)")
+    degrees = a_number(value.get("rotation", 0), "rotation")
+    return Box((x, y, x + width, y + height), degrees, pivot=(0, 0))
+
+
+def _keyframes(value: dict[str, Any], blank: Annotation, place: Place) -> Iterator[Annotation]:
+    """Yield a video rectangle on each frame of its sequence, which count from 1.
+
+    Where `enabled` is False the object leaves; tools write a copy of the last box there.
+    """
+    seen = set()
+    for k, entry in enumerate(a_list(value.get("sequence"), "sequence")):
+        frame = whole(a_mapping(entry, "an entry of sequence").get("frame"), "frame")
+        if frame == 0:
+            raise PromptError("the sequence has a frame 0; in Label Studio the first frame is 1")
+        if frame in seen:
+            raise PromptError(f"the sequence has frame {frame} twice")
+        seen.add(frame)
+        if entry.get("enabled") is False:
+            continue
+        yield replace(
+            blank,
+            picture=Picture(number=frame - 1),
+            shape=_rectangle(entry),
+            where=place.at("value", "sequence", k),
+            keyframe=not entry.get("auto", False),
+        )
+
+
+def _original(result: dict[str, Any]) -> Size | None:
+    if result.get("original_width") is None or result.get("original_height") is None:
+        return None
+    return picture_size(result["original_height"], result["original_width"])
+
+
+def decode_brush(values: list[Any], size: Size) -> NDArray[np.bool_]:
+    """Decode a brush: bytes -> (H, W) mask, True where the picture's alpha is not 0. Raises PromptError.
+
+    A stream of bits, highest first: 32 for the number of values, 5 for the bits of a value less one, 4 times
+    4 for the bits of four kinds of length less one. Then, until there are enough values: a bit that tells a
+    repeated value from a row of different ones, 2 for the kind of the length, the length less one, and the
+    one value or as many as the length says. Values are R, G, B, A of pixel after pixel, row after row.
+    """
+    try:
+        data = np.array(values, dtype=np.uint8)
+    except (OverflowError, ValueError, TypeError):
+        raise PromptError("rle is not a list of bytes, 0 to 255") from None
+    bits = _Bits(np.unpackbits(data))
+    total, expected = bits.number(32), 4 * size[0] * size[1]
+    if total != expected:
+        raise PromptError(f"rle holds {total} values, but {size[1]}x{size[0]} pixels of RGBA have {expected}")
+    width = bits.number(5) + 1
+    lengths = [bits.number(4) + 1 for _ in range(4)]
+    out = np.zeros(total, dtype=bool)
+    at = 0
+    while at < total:
+        repeated = bits.number(1)
+        count = bits.number(lengths[bits.number(2)]) + 1
+        if at + count > total:
+            raise PromptError("rle is damaged: it holds more values than it says")
+        out[at : at + count] = bits.number(width) != 0 if repeated else bits.row(count, width)
+        at += count
+    return out.reshape(size[0], size[1], 4)[..., 3]
+
+
+class _Bits:
+    """Reads numbers from a row of bits."""
+
+    def __init__(self, bits: NDArray[np.uint8]) -> None:
+        self._bits = bits
+        self._at = 0
+
+    def _take(self, count: int) -> NDArray[np.uint8]:
+        taken = self._bits[self._at : self._at + count]
+        if len(taken) < count:
+            raise PromptError("rle is damaged: it ends too early")
+        self._at += count
+        return taken
+
+    def number(self, width: int) -> int:
+        """Return the next number of so many bits."""
+        value = 0
+        for bit in self._take(width).tolist():
+            value = value << 1 | bit
+        return value
+
+    def row(self, count: int, width: int) -> NDArray[np.bool_]:
+        """Return which of the next numbers are not 0."""
+        return np.asarray(self._take(count * width).reshape(count, width).any(axis=1))
