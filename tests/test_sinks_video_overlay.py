@@ -65,7 +65,8 @@ def test_neighbours_have_colours_that_can_be_told_apart(eyes: str | None) -> Non
     matrix = None if eyes is None else BLIND[eyes]
     seen = [lab(object_colour(k), matrix) for k in range(1, 40)]
     gaps = [float(np.linalg.norm(a - b)) for a, b in pairwise(seen)]
-    assert min(gaps) > 18, f"ids {np.argmin(gaps) + 1} and {np.argmin(gaps) + 2}"  # 2.3 can just be seen
+    assert min(gaps) > 25, f"ids {np.argmin(gaps) + 1} and {np.argmin(gaps) + 2}"  # 2.3 can just be seen
+    assert min(gaps[:6]) > 60
     first = [np.linalg.norm(a - b) for i, a in enumerate(seen[:7]) for b in seen[:i]]
     assert min(first) > 12, "the first seven all differ from each other"
 
@@ -106,7 +107,9 @@ def test_without_a_font_accents_go_and_the_rest_is_a_question_mark(
 
 def test_labels_stay_in_the_frame_and_off_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     corners = ((0.0, 0.0), (15.0, 0.0), (0.0, 15.0), (15.0, 15.0), (8.0, 8.0), (8.5, 8.0))
-    labels = labels_of(named("top left", "top right", "c", "d", "one", "two", centres=corners), monkeypatch)
+    labels = labels_of(
+        named("top left", "long name, top right", "c", "d", "one", "two", centres=corners), monkeypatch
+    )
     plates = [label.plate for label in labels]
     assert len(plates) == 6
     for k, plate in enumerate(plates):
@@ -144,6 +147,9 @@ def test_prompted_frames_have_a_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = (paint(GREY, plain) != paint(GREY, prompted)).any(axis=2)
     assert 20 < changed.sum() < 600, "discreetly: the label alone"
     assert not changed[120:, :].any()
+    plate = labels_of(prompted, monkeypatch)[0].plate
+    end = paint(GREY, prompted)[plate.y : plate.y + plate.height, : plate.x + plate.width][:, -8:]
+    assert (end != np.array(object_colour(1))).any(), "it is inked"
 
 
 def test_absent_objects_are_not_drawn() -> None:

@@ -29,7 +29,6 @@ FIRST_COLOURS = (
     (240, 228, 66),  # yellow
     (0, 158, 115),  # green
 )
-LIGHTNESS = (1.0, 0.5)  # of later colours, in turns: where hues look alike brightness still differs
 
 
 class OverlaySink(VideoSink):
@@ -69,8 +68,8 @@ def object_colour(object_id: int) -> tuple[int, int, int]:
     """Return the RGB colour of an object id: always the same, and unlike that of the ids near it."""
     if 1 <= object_id <= len(FIRST_COLOURS):
         return FIRST_COLOURS[object_id - 1]
-    hue = 0.21 + object_id * 0.618034  # steps of the golden ratio spread hues evenly, however many there are
-    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.85, LIGHTNESS[object_id % len(LIGHTNESS)])
+    hue = 0.6 + object_id * 0.618034  # steps of the golden ratio spread hues evenly, however many there are
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.85, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
