@@ -12,25 +12,20 @@ import hashlib
 import json
 import logging
 import os
-import re
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 
 from sam2_video.registry import ModelInfo, find_model
+from sam2_video.transfer import CHUNK, Interrupted, Refused, chunks, connect, extent, version_of
 from sam2_video.types import CheckpointError
 
 ATTEMPTS = 5  # connections per download, the first included
 BACKOFF = 1.0  # seconds before the second attempt; doubles with each further one
-TIMEOUT = 30.0  # seconds without any byte after which a connection counts as lost
-CHUNK = 1 << 20  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +52,6 @@ class _Record:
     size: int | None
     etag: str | None = None  # or the Last-Modified date of servers without ETag
     sha256: str | None = None
-
-
-class _Interrupted(Exception):
-    """The connection failed in a way that may pass."""
 
 
 class _WrongContent(CheckpointError):
@@ -263,7 +254,7 @@ def _fetch_part(target: _Target, progress: bool) -> _Record:
             time.sleep(BACKOFF * 2 ** (attempt - 1))
         try:
             return _fetch_once(target, progress)
-        except _Interrupted as error:
+        except Interrupted as error:
             reason = str(error)
     raise CheckpointError(
         f"could not download {target.url}: {reason} (tried {ATTEMPTS} times); what arrived is kept, and "
@@ -273,20 +264,21 @@ def _fetch_part(target: _Target, progress: bool) -> _Record:
 
 
 def _fetch_once(target: _Target, progress: bool) -> _Record:
-    """Make one connection and append what it brings; raises _Interrupted where another attempt may help."""
+    """Make one connection and append what it brings; raises Interrupted where another attempt may help."""
     part, note = target.beside(".part"), target.beside(".part.json")
     earlier = _read_record(note)
     start = part.stat().st_size if earlier and _can_resume(target, earlier) and part.is_file() else 0
     if earlier and start and start == earlier.size:
         return earlier  # all of it arrived last time, only the check was missing
     with _open(target, start, earlier) as response:
-        begin, size = _extent(response)
-        record = _Record(
-            target.url, size or target.size, response.headers["ETag"] or response.headers["Last-Modified"]
-        )
+        try:
+            begin, size = extent(response)
+        except Refused as error:
+            raise CheckpointError(f"cannot download {target.url}: {error}") from error
+        record = _Record(target.url, size or target.size, version_of(response))
         if begin not in (0, start) or (begin and earlier and not _continues(earlier, record)):
             part.unlink()
-            raise _Interrupted("the file changed on the server since the last attempt")
+            raise Interrupted("the file changed on the server since the last attempt")
         if target.size is not None and size not in (None, target.size):
             raise _wrong_content(target, f"{size} bytes")
         _write_record(note, record)
@@ -296,7 +288,7 @@ def _fetch_once(target: _Target, progress: bool) -> _Record:
             _copy(response, file, _bar(target, record.size, begin, progress))
     have = part.stat().st_size
     if record.size is not None and have < record.size:
-        raise _Interrupted(f"the connection ended after {have} of {record.size} bytes")
+        raise Interrupted(f"the connection ended after {have} of {record.size} bytes")
     return record
 
 
@@ -312,59 +304,21 @@ def _continues(earlier: _Record, now: _Record) -> bool:
 
 
 def _open(target: _Target, start: int, earlier: _Record | None) -> HTTPResponse:
-    request = urllib.request.Request(
-        target.url, headers={"User-Agent": "sam2_video", "Accept-Encoding": "identity"}
-    )
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-        if earlier and earlier.etag and not earlier.etag.startswith("W/"):
-            request.add_header("If-Range", earlier.etag)  # the whole file instead, should it have changed
     try:
-        response: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-        return response
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # our part is as long as the file, or longer: begin anew
+        return connect(target.url, start, earlier.etag if earlier else None)
+    except Interrupted as error:
+        if error.restart:
             target.beside(".part").unlink(missing_ok=True)
-            raise _Interrupted("the server has nothing after what we have") from error
-        if error.code in (408, 429) or error.code >= 500:
-            raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
-        raise CheckpointError(
-            f"cannot download {target.url}: the server answered {error.code} {error.reason}"
-        ) from error
-    except (OSError, HTTPException) as error:
-        raise _Interrupted(f"no connection ({getattr(error, 'reason', None) or error!r})") from error
-
-
-def _extent(response: HTTPResponse) -> tuple[int, int | None]:
-    """Return where the answer begins in the file, and the size of the whole file if the server says so."""
-    if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
-        if match is None:
-            raise CheckpointError(
-                f"the server sent a part without saying which: {response.headers['Content-Range']!r}"
-            )
-        return int(match[1]), None if match[2] == "*" else int(match[2])
-    length = response.headers["Content-Length"]
-    return 0, int(length) if length and length.isdigit() else None
+        raise
+    except Refused as error:
+        raise CheckpointError(f"cannot download {target.url}: {error}") from error
 
 
 def _copy(response: HTTPResponse, file: IO[bytes], bar: Any) -> None:
     with bar:
-        for chunk in _chunks(response):
+        for chunk in chunks(response):
             file.write(chunk)
             bar.update(len(chunk))
-
-
-def _chunks(response: HTTPResponse) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = response.read1(CHUNK)  # as it comes: what arrived before a cut is kept
-        except (OSError, HTTPException) as error:
-            raise _Interrupted(f"the connection was lost ({error!r})") from error
-        if not chunk:
-            return
-        yield chunk
 
 
 def _bar(target: _Target, size: int | None, begin: int, progress: bool) -> Any:

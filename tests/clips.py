@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,20 +33,33 @@ def write_clip(
     vary_rate: bool = False,
     index_first: bool = False,
     same: tuple[int, int] = (0, 0),
+    pix_fmt: str = "yuv420p",
+    shown: tuple[int, bool] = (0, False),
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    **tags: int,
 ) -> Path:
-    """Encode numbered frames; those of the range `same` look alike. `vary_rate`: frames last 10 to 90 ms."""
+    """Encode numbered frames, or `pictures`; those of the range `same` look alike.
+
+    `vary_rate`: frames last 10 to 90 ms. `shown`: players turn the clip by so many degrees, and mirror it.
+    `tags` are set on the stream: color_range, colorspace.
+    """
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", options={"movflags": "+faststart"} if index_first else {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
+        if any(shown):
+            stream.set_display_rotation(shown[0], hflip=shown[1])
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
         if vary_rate:
             stream.codec_context.time_base = Fraction(1, 1000)
         container.start_encoding()
         time = 0
-        for number in range(count):
-            shown = same[0] if number in range(*same) else number
-            frame = av.VideoFrame.from_ndarray(numbered_frame(shown, size), format="rgb24")
+        for number in range(len(pictures) or count):
+            like = same[0] if number in range(*same) else number
+            picture = pictures[number] if len(pictures) else numbered_frame(like, size)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if vary_rate:
                 frame.time_base, frame.pts = Fraction(1, 1000), time
                 time += int(rng.integers(10, 90))
@@ -54,6 +68,18 @@ def write_clip(
         for packet in stream.encode() if count else ():
             container.mux(packet)
     return path
+
+
+def retime(path: Path, out: Path, change: Callable[[int, av.Packet], None]) -> Path:
+    """Copy a clip without decoding, its packets changed: `change` gets the number of each and the packet."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is not None:
+                change(number, packet)
+                packet.stream = stream
+                copy.mux(packet)
+    return out
 
 
 def cut(path: Path, share: float, out: Path) -> Path:

@@ -170,11 +170,17 @@ def test_an_iterator_is_read_once_and_lazily() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.zeros((48, 64, 3), np.float32), "frame 1 of frames is float32 of shape"),
-        (np.zeros((48, 64), np.uint8), r"shape \(48, 64\); expected uint8 RGB"),
-        (np.zeros((48, 64, 4), np.uint8), r"shape \(48, 64, 4\)"),
+        (np.full((48, 64, 3), 9, np.float32), "frame 1 of frames is float32 with values from 9 to 9; .*0 to 1"),
+        (np.full((48, 64, 3), -0.1), "float64 with values from -0.1 to -0.1; .*undo a normalisation"),
+        (np.full((48, 64, 3), np.nan, np.float32), "values from nan to nan"),
+        (np.zeros((48, 64, 3), np.uint16), "frame 1 of frames is uint16 of shape .*; scale it to 0..255"),
+        (np.zeros((48, 64, 3), bool), "frame 1 of frames is bool of shape"),
+        (np.zeros((48, 64, 4), np.uint8), r"shape \(48, 64, 4\); .*drop the alpha channel"),
+        (np.zeros((48, 64, 2), np.uint8), r"shape \(48, 64, 2\); expected RGB"),
+        (np.zeros((0, 64, 3), np.uint8), r"shape \(0, 64, 3\)"),
+        (np.zeros((1, 48, 64, 3), np.uint8), r"shape \(1, 48, 64, 3\)"),
         (np.zeros((40, 64, 3), np.uint8), "frame 1 of frames is 64x40, but frame 0 is 64x48"),
-        ("00001.jpg", "frame 1 is a path"),
+        ("no such.jpg", r"cannot read the picture no such\.jpg"),
     ],
 )
 def test_bad_arrays(bad: object, message: str) -> None:

@@ -5,50 +5,153 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
-from sam2_video.sources import EndOfClip, VideoFile, decoders, open_source, video
+from sam2_video.sources import EndOfClip, VideoFile, decoders, open_source, pyav, video
 from sam2_video.types import SourceError
-from tests.clips import cut, numbered_frame, write_clip
+from tests.clips import cut, numbered_frame, retime, write_clip
 
-KINDS = {
+B_FRAMES = {"g": "12", "bf": "3"}
+OPEN = "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"
+HIDDEN = {"auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}  # with frames that are never shown
+KINDS: dict[str, dict[str, Any]] = {
     "plain.mp4": {},
-    "bframes.mp4": {"options": {"g": "12", "bf": "3"}},
-    "open_gop.mp4": {"options": {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"}},
-    "varying.mp4": {"options": {"g": "12", "bf": "3"}, "vary_rate": True},
-    "varying.mkv": {"options": {"g": "12", "bf": "3"}, "vary_rate": True},
-    "mpeg4.avi": {"codec": "mpeg4"},
-    "standing.mp4": {"options": {"g": "12", "bf": "3"}, "vary_rate": True, "same": (20, 45)},
+    "bframes.mp4": {"options": B_FRAMES},
+    "open_gop.mp4": {"options": {"x264-params": OPEN}},
+    "open_gop.mkv": {"options": {"x264-params": OPEN}},
+    "open_gop.ts": {"options": {"x264-params": OPEN}},
+    "open_hevc.mp4": {"codec": "libx265", "options": {"x265-params": OPEN + ":log-level=none"}},
+    "varying.mp4": {"options": B_FRAMES, "vary_rate": True},
+    "varying.mkv": {"options": B_FRAMES, "vary_rate": True},
+    "standing.mp4": {"options": B_FRAMES, "vary_rate": True, "same": (20, 45)},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"qmax": "3"}},
+    "mpeg4_bframes.avi": {"codec": "mpeg4", "options": {"bf": "2", "qmax": "3"}},
+    "bframes.avi": {"options": B_FRAMES},  # AVI has no times of presentation
+    "bframes.h264": {"options": B_FRAMES},  # and this has no times at all
+    "bframes.mpg": {"codec": "mpeg2video", "options": {**B_FRAMES, "qmax": "3"}},
+    "hidden.webm": {"codec": "libvpx", "options": HIDDEN},
+    "hidden9.webm": {"codec": "libvpx-vp9", "options": HIDDEN},
+}
+
+
+def late(number: int, packet: av.Packet) -> None:
+    """The clip begins at 5 s."""
+    shift = round(5 / packet.time_base)
+    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+
+
+def early(number: int, packet: av.Packet) -> None:
+    """The clip begins half a second before 0."""
+    shift = round(0.5 / packet.time_base)
+    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+
+
+def doubled(number: int, packet: av.Packet) -> None:
+    """Every fifth frame is shown at the time of the next one; key frames among them."""
+    if number % 5 == 1 or number == 12:
+        packet.pts += packet.duration
+
+
+RETIMED = {
+    "late.mkv": (late, B_FRAMES),
+    "late.mp4": (late, B_FRAMES),
+    "early.mp4": (early, B_FRAMES),
+    "doubled.mp4": (doubled, {"g": "12", "bf": "0"}),
+    "doubled.mkv": (doubled, {"g": "12", "bf": "0"}),
 }
 BLOCK = 12 * 48 * 64 * 3  # 12 small frames: the clips have several blocks
 
 
-@pytest.fixture(params=["decord", "opencv"])
+@pytest.fixture(params=["pyav", "opencv", "decord"])
 def backend(request: pytest.FixtureRequest) -> str:
     if request.param == "decord":
         pytest.importorskip("decord")
     return str(request.param)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.fixture(scope="module")
+def tricky(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make each clip once."""
+    folder = tmp_path_factory.mktemp("tricky")
+
+    def make(kind: str) -> Path:
+        path = folder / kind
+        if not path.exists() and kind in KINDS:
+            write_clip(path, **KINDS[kind])
+        elif not path.exists():
+            change, options = RETIMED[kind]
+            retime(write_clip(folder / f"before_{path.stem}.mp4", options=options), path, change)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *RETIMED])
 def test_random_access_equals_reading_in_order(
-    kind: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, backend: str, tricky: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Backward, at random, and by jumps forward into what was never decoded."""
     monkeypatch.setattr(video, "BLOCK_BYTES", BLOCK)
     monkeypatch.setattr(video, "FAR", 16)
-    path = write_clip(tmp_path / kind, **KINDS[kind])
+    monkeypatch.setattr(video, "UNKNOWN", 4)
+    path = tricky(kind)
+    if (backend, kind) == ("decord", "bframes.h264"):
+        with pytest.raises(SourceError, match="cannot be read as a video"):
+            VideoFile(path, backend)
+        return
     with VideoFile(path, backend) as clip:
         expected = [rgb for _, rgb in clip.frames()]
-        assert clip.backend == backend and clip.count == len(expected) == 60 and clip.size == (48, 64)
-        for frame, rgb in clip.frames(59, step=-1):
+        hidden = 60 - len(expected)
+        assert clip.backend == backend and clip.count == len(expected) and clip.size == (48, 64)
+        for frame, rgb in clip.frames(clip.count - 1, step=-1):
             assert np.array_equal(rgb, expected[frame]), f"backward, frame {frame}"
+    if (backend, kind) not in (("decord", "open_gop.ts"), ("decord", "early.mp4")):  # it begins with others
+        assert hidden == (13 if kind == "early.mp4" else 0)
+        assert_numbered(expected, hidden, KINDS.get(kind, {}).get("same", (0, 0)))
     shuffled = random.Random(5)
     with VideoFile(path, backend) as clip:
-        for frame in [shuffled.randrange(60) for _ in range(120)]:
+        for frame in [shuffled.randrange(clip.count) for _ in range(60)]:
             assert np.array_equal(clip.read(frame), expected[frame]), f"random, frame {frame}"
+    for leap in (7, 29):
+        with VideoFile(path, backend) as clip:
+            for frame in range(leap, clip.count, leap):
+                assert np.array_equal(clip.read(frame), expected[frame]), f"leap of {leap}, frame {frame}"
+
+
+def assert_numbered(frames: list[np.ndarray], first: int, same: tuple[int, int]) -> None:
+    """The frames are those that were encoded, in order, to within the loss of the codec."""
+    for number, rgb in enumerate(frames, first):
+        like = same[0] if number in range(*same) else number
+        near = [np.abs(rgb.astype(int) - numbered_frame(k)).mean() for k in (like - 1, like, like + 1)]
+        assert near[1] == min(near), f"frame {number} looks like {like - 1 + int(np.argmin(near))}"
+
+
+@pytest.mark.parametrize("kind", ["bframes.mp4", "open_gop.ts", "varying.mkv", "late.mkv", "open_hevc.mp4"])
+def test_pyav_jumps_into_the_unknown_and_decodes_little(
+    kind: str, tricky: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "UNKNOWN", 4)
+    decoded = 0
+    original = pyav.PyAvDecoder._decode
+
+    def counting(self: pyav.PyAvDecoder, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+        nonlocal decoded
+        for frame in original(self, packets):
+            decoded += 1
+            yield frame
+
+    monkeypatch.setattr(pyav.PyAvDecoder, "_decode", counting)
+    with VideoFile(tricky(kind), "pyav") as clip:
+        rgb = clip.read(57)
+    assert decoded < 40
+    with VideoFile(tricky(kind), "pyav") as clip:
+        assert np.array_equal([rgb for _, rgb in clip.frames()][57], rgb)
 
 
 def test_frames_are_rgb_upright_and_numbered(tmp_path: Path, backend: str) -> None:
@@ -73,7 +176,10 @@ def test_few_frames_are_held(tmp_path: Path, backend: str, monkeypatch: pytest.M
 class MissingDecoder:
     """Jumps land `miss` frames late; frames 20 to 44 of 60 are all alike, which hides it."""
 
-    name, promised, fps = "opencv", 60, 25.0
+    name, promised, fps, exact = "opencv", 60, 25.0, False
+
+    def start_of(self, frame: int) -> None:
+        return None
 
     def __init__(self, miss: int) -> None:
         self.miss, self.at, self.seeks = miss, 0, 0
@@ -87,6 +193,9 @@ class MissingDecoder:
             raise decoders.DecodeError("the end")
         self.at += 1
         return self.frame(self.at - 1)
+
+    def rewind(self) -> None:
+        self.at = 0
 
     def seek(self, frame: int) -> None:
         self.at, self.seeks = frame + self.miss, self.seeks + 1
@@ -144,45 +253,42 @@ def test_going_backward_decodes_few_frames_twice(
         assert decoded < 2 * 240  # from the start each time it would be 20 blocks x 120 frames
 
 
-def test_a_rotated_clip_stands_upright(tmp_path: Path) -> None:
-    data = bytearray(write_clip(tmp_path / "clip.mp4", 5).read_bytes())
-    matrix = data.find(b"tkhd") + 4 + 4 + 20 + 16  # version 0: times, track, duration; layer, volume
-    quarter = [0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30]
-    data[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in quarter)
-    (tmp_path / "turned.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "turned.mp4") as clip:
-        assert clip.size == (64, 48) and clip.read(4).shape == (64, 48, 3)
-        assert clip.backend == "opencv"
-
-
-def test_decord_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "decord", None)
+def test_pyav_and_decord_are_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "clip.mp4", 5)
+    monkeypatch.setitem(sys.modules, "decord", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with VideoFile(path) as clip:
         assert clip.backend == "opencv" and len(list(clip.frames())) == 5
     with pytest.raises(SourceError, match="decord is not installed"):
         VideoFile(path, "decord")
+    with pytest.raises(SourceError, match=r"PyAV is not installed \(pip install"):
+        VideoFile(path, "pyav")
 
 
 @pytest.mark.parametrize("where", ["__init__", "read"])
-def test_decord_takes_over_where_opencv_fails(
+def test_the_next_decoder_takes_over_where_one_fails(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("decord")
 
-    def failing(self: decoders.OpenCvDecoder, *_: object) -> None:
+    def failing(self: object, *_: object) -> None:
         raise decoders.DecodeError("an unknown codec")
 
     path = write_clip(tmp_path / "clip.mp4", 20)
+    monkeypatch.setattr(decoders.PyAvDecoder, where, failing)
+    with VideoFile(path) as clip:
+        assert clip.backend == "opencv" and len(list(clip.frames())) == 20
     monkeypatch.setattr(decoders.OpenCvDecoder, where, failing)
     with VideoFile(path) as clip:
         assert clip.backend == "decord" and len(list(clip.frames())) == 20
-    with pytest.raises(SourceError, match="an unknown codec"):
-        VideoFile(path, "opencv")
+    for backend in ("pyav", "opencv"):
+        with pytest.raises(SourceError, match="an unknown codec"):
+            VideoFile(path, backend)
 
 
-def test_memory_stays_flat_for_a_slow_reader(tmp_path: Path) -> None:
-    """decord fills memory with frames that a slow reader has not asked for; the decoder in use must not."""
+@pytest.mark.parametrize("choice", ["auto", "opencv"])
+def test_memory_stays_flat_for_a_slow_reader(choice: str, tmp_path: Path) -> None:
+    """decord fills memory with frames that a slow reader has not asked for; the decoders in use must not."""
     path = write_clip(tmp_path / "clip.mp4", 300, (360, 640), options={"preset": "ultrafast"})
 
     def resident() -> int:
@@ -190,7 +296,7 @@ def test_memory_stays_flat_for_a_slow_reader(tmp_path: Path) -> None:
 
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is measured through /proc")
-    with VideoFile(path) as clip:
+    with VideoFile(path, choice) as clip:
         clip.read(30)
         before = resident()
         for frame in range(31, 80):
@@ -202,8 +308,9 @@ def test_memory_stays_flat_for_a_slow_reader(tmp_path: Path) -> None:
 def test_the_count_is_right_where_the_header_lies(tmp_path: Path) -> None:
     for name in ("clip.mkv", "clip.ts"):
         path = write_clip(tmp_path / name, 40, vary_rate=True, options={"bf": "3", "g": "12"})
-        with VideoFile(path, "opencv") as clip:
-            assert clip.count == 40 == len(list(clip.frames()))
+        for choice in ("pyav", "opencv"):
+            with VideoFile(path, choice) as clip:
+                assert clip.count == 40 == len(list(clip.frames()))
 
 
 def test_a_trimmed_clip_ends_where_it_plays_to(tmp_path: Path) -> None:
@@ -218,10 +325,12 @@ def test_a_trimmed_clip_ends_where_it_plays_to(tmp_path: Path) -> None:
     length_at = data.find(b"tkhd") + 4 + 20
     data[length_at : length_at + 4] = (1600).to_bytes(4, "big")
     (tmp_path / "trimmed.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "trimmed.mp4") as clip, VideoFile(whole) as full:
-        frames = [rgb for _, rgb in clip.frames()]
-        assert clip.count == len(frames) == 40
-        assert np.array_equal(frames[0], full.read(20)) and np.array_equal(frames[39], full.read(59))
+    for choice in ("pyav", "opencv"):
+        with VideoFile(tmp_path / "trimmed.mp4", choice) as clip, VideoFile(whole) as full:
+            frames = [rgb for _, rgb in clip.frames()]
+            assert clip.count == len(frames) == 40
+            assert np.array_equal(frames[0], full.read(20)) and np.array_equal(frames[39], full.read(59))
+            assert np.array_equal(clip.read(7), frames[7])
     with VideoFile(cut(tmp_path / "trimmed.mp4", 0.7, tmp_path / "cut.mp4")) as clip:
         with pytest.raises(SourceError, match="ends early"):  # trimmed and then truncated is damaged
             list(clip.frames())
@@ -234,7 +343,7 @@ def test_frames_past_the_end(tmp_path: Path, backend: str) -> None:
                 clip.read(frame)
 
 
-@pytest.mark.parametrize("choice", ["auto", "opencv"])
+@pytest.mark.parametrize("choice", ["pyav", "opencv"])
 def test_truncated_mp4_names_what_can_be_read(tmp_path: Path, choice: str) -> None:
     whole = write_clip(tmp_path / "whole.mp4", index_first=True)
     with VideoFile(cut(whole, 0.6, tmp_path / "cut.mp4"), choice) as clip, VideoFile(whole, "opencv") as full:
@@ -266,7 +375,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
-@pytest.mark.parametrize("choice", ["auto", "decord", "opencv"])
+@pytest.mark.parametrize("choice", ["auto", "pyav", "decord", "opencv"])
 def test_a_video_without_frames(tmp_path: Path, suffix: str, choice: str) -> None:
     path = write_clip(tmp_path / f"zero.{suffix}", 0, codec="mpeg4" if suffix == "avi" else "libx264")
     with pytest.raises(SourceError, match=r"without frames|cannot be read as a video|not one frame"):
@@ -279,7 +388,7 @@ def test_a_box_that_claims_to_reach_beyond_the_file(box: bytes, tmp_path: Path) 
     at = data.find(box)
     data[at - 4 : at] = (0x7FFFFFFF).to_bytes(4, "big")
     (tmp_path / "bad.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "bad.mp4", "opencv") as clip:  # decoders forgive this length, and so do we
+    with VideoFile(tmp_path / "bad.mp4") as clip:  # decoders forgive this length, and so do we
         assert len(list(clip.frames())) == 6
 
 
@@ -288,9 +397,10 @@ def test_damaged_middle(tmp_path: Path) -> None:
     start = data.find(b"mdat") + 4000
     data[start : start + 6000] = np.random.default_rng(0).bytes(6000)
     (tmp_path / "bad.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "bad.mp4") as clip:
-        read = 0
-        with pytest.raises(SourceError, match="ends early or is damaged"):
-            for _ in clip.frames():
-                read += 1
-        assert 0 < read < 60
+    for choice in ("pyav", "opencv"):
+        with VideoFile(tmp_path / "bad.mp4", choice) as clip:
+            read = 0
+            with pytest.raises(SourceError, match="ends early or is damaged"):
+                for _ in clip.frames():
+                    read += 1
+            assert 5 < read < 40

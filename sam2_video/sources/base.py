@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count as count_up
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -16,6 +16,10 @@ Rgb: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
 class EndOfClip(SourceError):
     """A frame past the last one was asked for."""
+
+
+class DecodeError(Exception):
+    """A decoder cannot open a file or go on in it; never leaves this package."""
 
 
 @runtime_checkable
@@ -58,6 +62,7 @@ class Source:
     name: str = ""
     fps: float | None = None
     count: int | None = None
+    _afterwards: tuple[Callable[[], object], ...] = ()
 
     def read(self, frame: int) -> Rgb:
         raise NotImplementedError
@@ -85,8 +90,19 @@ class Source:
         """Return the name that results of this frame are filed under: the zero-padded number."""
         return f"{frame:06d}"
 
+    def time(self, frame: int) -> float | None:
+        """Return when a frame is shown, in seconds after frame 0; None where the source has no clock."""
+        return None if self.fps is None else frame / self.fps
+
     def close(self) -> None:
         """Let go of files; reading is over."""
+        actions, self._afterwards = self._afterwards, ()
+        for action in actions:
+            action()
+
+    def after_close(self, action: Callable[[], object]) -> None:
+        """Have something done when reading is over, such as removing a file that was fetched for it."""
+        self._afterwards = (*self._afterwards, action)
 
     def __enter__(self) -> Any:
         return self

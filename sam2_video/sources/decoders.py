@@ -1,14 +1,15 @@
 """Decoders of video files, all with one small interface: frames in order, and a jump that may be wrong.
 
 Containers lie about how many frames they hold and decoders lie about where a jump lands (decord is wrong in
-files with open groups of pictures, OpenCV in files with a variable frame rate), so nothing here is trusted by
-`VideoFile`: it counts what it gets and checks what a jump brought.
+files with open groups of pictures, OpenCV in files with a variable frame rate), so `VideoFile` counts what it
+gets and checks what a jump brought. A decoder that finds frames by their timestamps says so: `exact`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,15 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_video.sources.mp4 import Mp4Info, inspect_mp4
+from sam2_video.sources.base import DecodeError
+from sam2_video.sources.mp4 import believable_count
+from sam2_video.sources.pages import open_pages
+from sam2_video.sources.pyav import PyAvDecoder
 from sam2_video.types import SourceError
 
-BACKENDS = ("auto", "decord", "opencv")
+BACKENDS = ("pyav", "opencv", "decord")  # in the order in which "auto" tries them
 _log = logging.getLogger(__name__)
-
-
-class DecodeError(Exception):
-    """A decoder cannot open a file or go on in it; never leaves this package."""
 
 
 class Decoder(Protocol):
@@ -32,6 +32,10 @@ class Decoder(Protocol):
 
     name: str
     fps: float | None
+
+    @property
+    def exact(self) -> bool:
+        """Does a jump land where it should, or fail, also among frames that were never decoded?"""
 
     @property
     def promised(self) -> int:
@@ -43,10 +47,31 @@ class Decoder(Protocol):
     def seek(self, frame: int) -> None:
         """Jump, so that `read` gives this frame next if all goes well. Raises DecodeError."""
 
+    def rewind(self) -> None:
+        """Begin anew, so that `read` gives frame 0 next, certainly. Raises DecodeError."""
+
+    def start_of(self, frame: int) -> int | None:
+        """Return the frame at which decoding begins to reach this one by a jump; None where not known."""
+
+    def time(self, frame: int) -> float | None:
+        """Return when a frame is shown, in seconds after the first; None where the decoder cannot tell."""
+
     def close(self) -> None: ...
 
 
-class DecordDecoder:
+class _Inexact:
+    """What decoders share that know of no timestamps."""
+
+    exact = False
+
+    def start_of(self, frame: int) -> int | None:
+        return None
+
+    def time(self, frame: int) -> float | None:
+        return None
+
+
+class DecordDecoder(_Inexact):
     """Decoding by decord.
 
     It decodes ahead of a slow reader without limit, so that memory grows with the clip's length.
@@ -60,8 +85,13 @@ class DecordDecoder:
         except (ImportError, OSError) as error:  # a wheel for another system fails with OSError
             raise DecodeError(f"decord is not installed or does not start ({error})") from error
         self._ends: tuple[type[BaseException], ...] = (StopIteration, RuntimeError, decord.DECORDError)
+        if _rotation(path):  # some it turns, into broken arrays, some not
+            raise DecodeError("decord does not turn rotated clips upright")
         try:
-            self._reader: Any = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            self._open: Callable[[], Any] = lambda: decord.VideoReader(
+                str(path), ctx=decord.cpu(0), num_threads=1
+            )
+            self._reader = self._open()
             self.promised = len(self._reader)
             self.fps = _plausible_fps(self._reader.get_avg_fps())
         except (RuntimeError, decord.DECORDError, IndexError) as error:
@@ -72,8 +102,6 @@ class DecordDecoder:
             rgb: NDArray[np.uint8] = self._reader.next().asnumpy()
         except self._ends as error:
             raise DecodeError(_first_line(error)) from error
-        if rgb.ndim != 3 or rgb.shape[2] != 3:  # rotated clips come out with a fourth, meaningless channel
-            raise DecodeError(f"decord returned an array of shape {rgb.shape}")
         return rgb
 
     def seek(self, frame: int) -> None:
@@ -82,11 +110,14 @@ class DecordDecoder:
         except self._ends as error:
             raise DecodeError(_first_line(error)) from error
 
+    def rewind(self) -> None:
+        self._reader = self._open()
+
     def close(self) -> None:
         self._reader = None
 
 
-class OpenCvDecoder:
+class OpenCvDecoder(_Inexact):
     """Decoding by OpenCV's FFmpeg; it turns rotated clips upright."""
 
     name = "opencv"
@@ -96,27 +127,22 @@ class OpenCvDecoder:
 
         self._cv2 = cv2
         self._path = path
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        self._capture = self._open()
         if not self._capture.isOpened():
             raise DecodeError("OpenCV cannot open it as a video")
         self.fps = _plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+
+    def _open(self) -> Any:
+        return self._cv2.VideoCapture(str(self._path), self._cv2.CAP_FFMPEG)
 
     @cached_property
     def promised(self) -> int:
         """Frames by the header where it can be believed, else counted by decoding the file once."""
         promised = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
-        return promised if self._holds(promised, inspect_mp4(self._path)) else self._count_by_decoding()
-
-    def _holds(self, promised: int, mp4: Mp4Info | None) -> bool:
-        """Can the header's count be believed, or is it at least what a broken file should have had?"""
-        if mp4 is None or promised <= 0:
-            return False  # outside MP4 the number is duration times rate, wrong wherever the rate varies
-        if not mp4.whole or mp4.seconds is None or self.fps is None:
-            return True
-        return abs(mp4.seconds * self.fps - promised) < 1.5  # more: trimmed, and some frames are hidden
+        return believable_count(self._path, promised, self.fps) or self._count_by_decoding()
 
     def _count_by_decoding(self) -> int:
-        other = self._cv2.VideoCapture(str(self._path), self._cv2.CAP_FFMPEG)  # going back can miss the start
+        other = self._open()  # going back can miss the start
         count = 0
         while other.grab():
             count += 1
@@ -133,20 +159,28 @@ class OpenCvDecoder:
         if not self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, float(frame)):
             raise DecodeError(f"OpenCV cannot jump to frame {frame}")
 
+    def rewind(self) -> None:
+        self._capture.release()
+        self._capture = self._open()
+
     def close(self) -> None:
         self._capture.release()
 
 
-def open_decoder(path: Path, backend: str = "auto") -> Decoder:
-    """Open a video with OpenCV, whose memory stays flat, and with decord where OpenCV fails.
+def open_decoder(path: Path, backends: Sequence[str] = BACKENDS) -> Decoder:
+    """Open a video with the first of these decoders that can.
 
-    Raises SourceError for an unknown backend and for a file that no permitted backend opens as a video.
+    Raises SourceError for an unknown backend and for a file that none of them opens as a video.
     """
-    if backend not in BACKENDS:
-        raise SourceError(f"unknown video backend {backend!r}; expected one of {', '.join(BACKENDS)}")
+    if unknown := [name for name in backends if name not in BACKENDS]:
+        raise SourceError(
+            f"unknown video backend {unknown[0]!r}; expected one of auto, {', '.join(BACKENDS)}"
+        )
+    if tuple(backends) == BACKENDS and (pages := open_pages(path)) is not None:
+        return pages
     reasons = []
-    for decoder in (OpenCvDecoder, DecordDecoder):
-        if backend not in ("auto", decoder.name):
+    for decoder in (PyAvDecoder, OpenCvDecoder, DecordDecoder):
+        if decoder.name not in backends:
             continue
         try:
             return decoder(path)
@@ -156,6 +190,16 @@ def open_decoder(path: Path, backend: str = "auto") -> Decoder:
     raise SourceError(
         f"{path} cannot be read as a video: damaged, incomplete or of another kind ({'; '.join(reasons)})"
     )
+
+
+def _rotation(path: Path) -> int:
+    """Return the angle in degrees by which players turn a clip, as far as OpenCV knows."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    angle = capture.get(cv2.CAP_PROP_ORIENTATION_META) if capture.isOpened() else 0
+    capture.release()
+    return int(angle)
 
 
 def _plausible_fps(fps: float) -> float | None:

@@ -1,64 +1,87 @@
-"""Pictures as frames: a folder of them, or one."""
+"""Pictures as frames: a folder of them, a list of files, or one."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sam2_video.sources.base import Rgb, Source, check_size
+from sam2_video.sources.pages import count_pages
+from sam2_video.sources.pictures import Levels, as_rgb, load_picture
 from sam2_video.types import SourceError
 
-PICTURE_TYPES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+PICTURE_TYPES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".jp2", ".gif", ".avif"),
+}
+SAME_TYPE = {
+    ".jpeg": ".jpg",
+    ".jpe": ".jpg",
+    ".jfif": ".jpg",
+    ".tiff": ".tif",
+    ".pgm": ".ppm",
+    ".pbm": ".ppm",
+}
 
 
-class FrameFolder(Source):
-    """Pictures of a folder in natural order (frame2 before frame10), or one picture: a clip of one frame."""
+class PictureFiles(Source):
+    """Pictures in the order given: each file one frame.
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises SourceError for a folder that is missing, empty or ambiguous, or a damaged first picture."""
-        path = Path(path)
-        self.name = path.name
-        self._files = [path] if path.is_file() else _pictures(path)
+    Where they have more than 8 bits, one choice for all, made by up to 16 of them, brings them to 8.
+    """
+
+    def __init__(self, files: Sequence[str | Path], name: str = "pictures") -> None:
+        """Raises SourceError where there are none or the first cannot be read."""
+        self.name = name
+        self._files = [Path(file) for file in files]
+        if not self._files:
+            raise SourceError(f"{name} holds no frames; expected at least one picture")
         self._latest: tuple[int, Rgb] | None = None  # what was just segmented is asked for again to be shown
+        self._stems_differ = len({file.stem for file in self._files}) == len(self._files)
         self.count: int = len(self._files)
-        self.size: tuple[int, int] = read_picture(self._files[0]).shape[:2]
+        first = load_picture(self._files[0])
+        self.size: tuple[int, int] = first.shape[:2]
+        self._levels: Levels | None = None
+        if first.dtype != np.uint8:
+            self._levels = Levels.of_clip(self.count, lambda frame: load_picture(self._files[frame]))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that frames come from."""
+        return tuple(self._files)
 
     def read(self, frame: int) -> Rgb:
         """Return one frame. Raises SourceError for an unreadable picture and for one of another size."""
         self._check(frame)
         if self._latest is None or self._latest[0] != frame:
-            rgb = read_picture(self._files[frame])
-            check_size(rgb, self.size, str(self._files[frame]), str(self._files[0].name))
+            file = self._files[frame]
+            if self.count > 1 and file.suffix.lower() != ".png" and (pages := count_pages(file)) > 1:
+                raise SourceError(
+                    f"{file} holds {pages} frames of its own, among {self.count} pictures; open it by itself"
+                )
+            rgb = as_rgb(load_picture(file), self._levels)
+            check_size(rgb, self.size, str(file), self._files[0].name)
             self._latest = frame, rgb
         return self._latest[1]
 
     def frame_name(self, frame: int) -> str:
-        """Return the picture's file name without its suffix."""
+        """Return the picture's file name without its suffix; the number where two files share a name."""
         self._check(frame)
-        return self._files[frame].stem
+        return self._files[frame].stem if self._stems_differ else super().frame_name(frame)
 
 
-def read_picture(path: Path) -> Rgb:
-    """Read a picture as (H, W, 3) 8-bit RGB, upright; grey, 16-bit and transparent ones are converted.
+class FrameFolder(PictureFiles):
+    """Pictures of a folder in natural order (frame2 before frame10), or one picture: a clip of one frame."""
 
-    Raises SourceError.
-    """
-    import cv2
-
-    try:
-        data = np.fromfile(path, dtype=np.uint8)  # unlike cv2.imread this takes any path on any system
-    except OSError as error:
-        raise SourceError(f"cannot read the picture {path}: {error.strerror or error}") from error
-    try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:
-        raise SourceError(f"{path} is damaged: {error}") from error
-    if bgr is None:
-        raise SourceError(f"{path} is not a readable picture: it is damaged, empty or of an unknown type")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    def __init__(self, path: str | Path) -> None:
+        """Raises SourceError for a folder that is missing, empty or ambiguous, or a damaged first picture."""
+        path = Path(path)
+        super().__init__([path] if path.is_file() else _pictures(path), path.name)
 
 
 def natural_key(text: str) -> tuple[Any, ...]:
@@ -82,7 +105,16 @@ def _pictures(folder: Path) -> list[Path]:
             pair = f"{by_stem[file.stem].name} and {file.name}"
             raise SourceError(f"{folder} holds both {pair}; keep one picture per frame")
         by_stem[file.stem] = file
+    _check_types(folder, found)
     return found
+
+
+def _check_types(folder: Path, files: Sequence[Path]) -> None:
+    suffixes = (file.suffix.lower() for file in files)
+    types = Counter(SAME_TYPE.get(suffix, suffix)[1:] for suffix in suffixes)
+    if len(types) > 1:  # frames of one clip are alike: the others are masks, thumbnails, somebody's notes
+        held = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
+        raise SourceError(f"{folder} holds pictures of several types ({held}); keep those of one clip in it")
 
 
 def _known_types() -> str:

@@ -37,6 +37,20 @@ def inspect_mp4(path: Path) -> Mp4Info | None:
         return Mp4Info(whole, seconds)
 
 
+def believable_count(path: Path, promised: int, fps: float | None) -> int | None:
+    """Return the frame count of a header if it can be believed, else None: then the frames must be counted.
+
+    Of a file that was cut short it is what the whole file had, so that the loss is noticed.
+    """
+    mp4 = inspect_mp4(path)
+    if mp4 is None or promised <= 0:
+        return None  # outside MP4 such numbers are duration times rate, wrong wherever the rate varies
+    if not mp4.whole or mp4.seconds is None or fps is None:
+        return promised
+    # A greater difference: the clip is trimmed, and some of its frames are hidden.
+    return promised if abs(mp4.seconds * fps - promised) < 1.5 else None
+
+
 def _video_seconds(file: BinaryIO, start: int, end: int) -> float | None:
     ticks_per_second = 0
     for kind, first, last in _boxes(file, start, end):

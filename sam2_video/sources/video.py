@@ -7,12 +7,13 @@ import zlib
 from array import array
 from pathlib import Path
 
-from sam2_video.sources.base import Rgb, Source
-from sam2_video.sources.decoders import DecodeError, Decoder, open_decoder
+from sam2_video.sources.base import DecodeError, Rgb, Source
+from sam2_video.sources.decoders import BACKENDS, Decoder, open_decoder
 from sam2_video.types import SourceError
 
 BLOCK_BYTES = 64 * 2**20  # decoded frames kept while going backward
 FAR = 64  # frames: a jump over fewer is not worth it; a jump that misses is tried again this much earlier
+UNKNOWN = 256  # frames: decoding so many takes as long as finding out where the frames of a file are
 _log = logging.getLogger(__name__)
 
 
@@ -21,8 +22,9 @@ class VideoFile(Source):
 
     Reading in order decodes each frame once and keeps one. A step back decodes a block of frames before the
     wanted one, as many as fit 64 MiB (8 at least), so that going backward costs a few decodings per frame.
-    Jumps of the decoders can land on a wrong frame; each frame that was decoded leaves a checksum, and a jump
-    counts only if it brings frames with the right ones. What cannot be reached so is reached from the start.
+    Jumps of the decoders can land on a wrong frame. Each frame that was decoded leaves a checksum, and a jump
+    counts only if it brings frames with the right ones; into frames never decoded only a decoder jumps that
+    finds them by their times. What cannot be reached so is reached from the start.
     """
 
     def __init__(self, path: str | Path, backend: str = "auto") -> None:
@@ -31,8 +33,8 @@ class VideoFile(Source):
         if not self.path.is_file():
             raise SourceError(f"{self.path} does not exist or is not a file; expected a video file")
         self.name = self.path.name
-        self._backend = backend
-        self._decoder: Decoder = open_decoder(self.path, backend)
+        self._backends: tuple[str, ...] = BACKENDS if backend == "auto" else (backend,)
+        self._decoder: Decoder = open_decoder(self.path, self._backends)
         self._sums = array("L")  # of the frames 0, 1, ... decoded so far: 8 bytes a frame
         self._next = 0  # the frame that the decoder gives next
         self._jumped = False  # the decoder has jumped since it was opened
@@ -45,8 +47,22 @@ class VideoFile(Source):
 
     @property
     def backend(self) -> str:
-        """Name of the decoder in use: "decord" or "opencv"."""
+        """Name of the decoder in use: "pyav", "opencv", "decord"; "pillow" or "tiff" for many pictures."""
         return self._decoder.name
+
+    def time(self, frame: int) -> float | None:
+        """Return when a frame is shown, in seconds after frame 0.
+
+        By the clip's own clock where the decoder tells it, which with a varying rate is not frame / fps.
+        """
+        self._check(frame)
+        time = self._decoder.time(frame)
+        return super().time(frame) if time is None else time
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that frames come from."""
+        return (self.path,)
 
     def read(self, frame: int) -> Rgb:
         """Return one frame.
@@ -56,9 +72,10 @@ class VideoFile(Source):
         """
         self._check(frame)
         if frame not in self._block:
-            known = frame < len(self._sums)
-            if frame < self._next or (known and frame > self._next + FAR):
-                self._decode_block(frame)
+            if frame < self._next:
+                self._decode_block(max(0, frame + 1 - self._block_frames()), frame)
+            elif self._is_jump_worth(frame):
+                self._decode_block(frame, frame)
             else:
                 self._block = {}  # not before decoding: one frame in memory is enough
                 self._block = {frame: self._decode_up_to(frame)}
@@ -68,6 +85,19 @@ class VideoFile(Source):
         """Close the file."""
         self._decoder.close()
         self._block = {}
+        super().close()
+
+    def _block_frames(self) -> int:
+        return max(8, BLOCK_BYTES // (self.size[0] * self.size[1] * 3))
+
+    def _is_jump_worth(self, frame: int) -> bool:
+        """Would a jump forward spare much decoding, and could it be trusted?"""
+        if frame < len(self._sums) and frame > self._next + FAR:
+            return True
+        if frame <= self._next + UNKNOWN:
+            return False
+        start = self._decoder.start_of(frame)
+        return start is not None and start > self._next
 
     def _decode_up_to(self, frame: int) -> Rgb:
         rgb = self._decode()
@@ -78,9 +108,8 @@ class VideoFile(Source):
     def _decode(self) -> Rgb:
         """Decode the next frame; note its checksum, or check it if this frame was decoded before."""
         at = self._next
-        if self._jumped and at == len(self._sums) and self._sums[-1] in self._sums[-FAR - 1 : -1]:
-            # Among equal frames a jump may have missed without a trace, which shows when they end.
-            self._reopen()
+        if at == len(self._sums) and self._may_have_missed():
+            self._rewind()
             return self._decode_up_to(at)
         try:
             rgb = self._decoder.read()
@@ -90,19 +119,28 @@ class VideoFile(Source):
             raise SourceError(f"frame {at} of {self.path} changes size to {rgb.shape[1]}x{rgb.shape[0]}")
         if at == len(self._sums):
             self._sums.append(_checksum(rgb))
-        elif self._jumped and self._sums[at] != _checksum(rgb):
-            self._reopen()
+        elif self._jumped and at < len(self._sums) and self._sums[at] != _checksum(rgb):
+            self._rewind()
             return self._decode_up_to(at)
         self._next += 1
         return rgb
 
+    def _may_have_missed(self) -> bool:
+        """Among equal frames a jump may have missed without a trace, which shows when they end."""
+        if not self._jumped or self._decoder.exact:
+            return False
+        return self._sums[-1] in self._sums[-FAR - 1 : -1]
+
     def _after_failure(self, error: DecodeError) -> Rgb:
-        """Try decord where OpenCV opens a file but does not know its codec; else say what could be read."""
+        """Try the next decoder where one opens a file but not its codec; else say what could be read."""
         at = self._next
-        if at == 0 and self._backend == "auto" and self._decoder.name == "opencv":
-            _log.info("OpenCV cannot decode %s (%s); trying decord", self.path, error)
-            self._backend = "decord"
-            self._reopen()
+        name = self._decoder.name
+        others = self._backends[self._backends.index(name) + 1 :] if name in self._backends else ()
+        if others and not self._sums:
+            _log.info("%s cannot decode %s (%s); trying others", name, self.path, error)
+            self._backends = others
+            self._decoder.close()
+            self._decoder = open_decoder(self.path, others)
             return self._decode()
         if at == 0:
             raise SourceError(f"{self.path}: not one frame can be decoded ({error})") from error
@@ -111,20 +149,21 @@ class VideoFile(Source):
             f"of {self.count} that the file promises. Stop there (--stop {at}), or repair the file ({error})"
         ) from error
 
-    def _reopen(self) -> None:
-        self._decoder.close()
-        self._decoder = open_decoder(self.path, self._backend)
+    def _rewind(self) -> None:
+        try:
+            self._decoder.rewind()
+        except DecodeError as error:
+            raise SourceError(f"{self.path} can no longer be opened: {error}") from error
         self._next, self._jumped = 0, False
 
-    def _decode_block(self, frame: int) -> None:
-        """Fill the block with the frames before and up to `frame`, all of them decoded before."""
-        first = max(0, frame + 1 - max(8, BLOCK_BYTES // (self.size[0] * self.size[1] * 3)))
+    def _decode_block(self, first: int, last: int) -> None:
+        """Fill the block with these frames, by a jump or from the start."""
         self._block = {}
         for target in (first, first - FAR):
-            if target > 0 and self._jump(target, first, frame):
+            if target > 0 and self._jump(target, first, last):
                 return
-        self._reopen()
-        while self._next <= frame:
+        self._rewind()
+        while self._next <= last:
             at, rgb = self._next, self._decode()
             if at >= first:
                 self._block[at] = rgb
@@ -138,7 +177,7 @@ class VideoFile(Source):
                 rgb = self._decoder.read()
                 if frame >= first:
                     block[frame] = rgb
-                    if _checksum(rgb) != self._sums[frame]:
+                    if frame < len(self._sums) and _checksum(rgb) != self._sums[frame]:
                         return False
         except DecodeError:
             return False

@@ -1,0 +1,307 @@
+"""Decoding by PyAV (FFmpeg), which tells the time of each frame: jumps find frames by it and not by luck."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_video.sources.base import DecodeError
+from sam2_video.sources.mp4 import believable_count
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+THREADS = 4  # decoded frames wait in each thread, so more of them cost memory
+ATTEMPTS = 3  # key frames from which a jump is tried, each one earlier, because containers miss too
+# Codecs with exactly one picture in each packet; of others the frames are counted by decoding them.
+COUNTABLE = {
+    *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"),
+    *("rawvideo", "png", "apng", "qtrle", "huffyuv", "ffvhuff", "utvideo", "jpeg2000", "v210", "cfhd"),
+}
+COVER = 0x400  # disposition of a picture that is the cover of a file of sound
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """What going through a file without decoding tells.
+
+    `times`: when each frame is shown, in ticks, in order; None where the file does not say.
+    `keys`: numbers of the frames at which decoding can begin; `decoded`: the times at which it begins.
+    """
+
+    count: int
+    times: NDArray[np.int64] | None
+    keys: NDArray[np.int64]
+    decoded: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, times: Sequence[int | None], keys: Sequence[tuple[int | None, int | None]], count: int
+    ) -> FrameIndex:
+        """Put in order what was found; `keys` are times of presentation and of decoding.
+
+        Where a time is missing there is nothing to find frames by.
+        """
+        nothing = np.zeros(0, np.int64)
+        if None in times:
+            return cls(count, None, nothing, nothing)
+        ordered = np.sort(np.array(times, np.int64))
+        # A key frame that shares its time with another frame cannot be told from it.
+        known = sorted((shown, when) for shown, when in keys if shown is not None and when is not None)
+        starts = np.array(known, np.int64).reshape(-1, 2)
+        first = np.searchsorted(ordered, starts[:, 0])
+        alone = np.searchsorted(ordered, starts[:, 0], "right") - first == 1
+        return cls(count, ordered, first[alone], starts[alone, 1])
+
+
+class PyAvDecoder:
+    """Decoding by PyAV: the pixels of OpenCV, upright, each frame known by its time."""
+
+    name = "pyav"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import av
+            from av.video.reformatter import VideoReformatter
+        except (ImportError, OSError) as error:  # a wheel for another system fails with OSError
+            raise DecodeError(f"PyAV is not installed (pip install 'sam2_video[video]'; {error})") from error
+        self._av, self._path = av, path
+        self._reformatter = VideoReformatter()  # one for all frames: making it costs more than using it
+        # Threads that each convert a piece of one frame are slower than the one thread of versions before 17.
+        self._threads: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+        self._failed = False  # a packet could not be decoded: from then on frames may be missing
+        self._at: int = 0  # the frame that is read next
+        self._container, self._stream = self._open()
+        self._frames = self._decode(self._container.demux(self._stream))
+        self._turn: tuple[int, ...] | None = None  # how the clip is shown, known from its first frame
+        self.fps = self._rate()
+
+    @cached_property
+    def promised(self) -> int:
+        """Frames by the header of an MP4 where it can be believed, else counted."""
+        header = int(self._stream.frames) if self._countable else 0
+        return believable_count(self._path, header, self.fps) or self._index.count
+
+    @property
+    def exact(self) -> bool:
+        return self._index.times is not None
+
+    def read(self) -> NDArray[np.uint8]:
+        rgb = self._rgb(self._next())
+        self._at += 1
+        return rgb
+
+    def seek(self, frame: int) -> None:
+        index = self._index
+        if index.times is None:
+            raise DecodeError("the file does not say when its frames are shown")
+        last = int(np.searchsorted(index.keys, frame, "right"))
+        for key in range(last - 1, max(-1, last - 1 - ATTEMPTS), -1):
+            start = int(index.keys[key])
+            # Some containers are searched by the times of presentation, MPEG transport streams by the others.
+            if any(self._land(int(time), start, frame) for time in (index.times[start], index.decoded[key])):
+                return
+        raise DecodeError(f"no key frame leads to frame {frame}")
+
+    def start_of(self, frame: int) -> int | None:
+        if self._index.times is None:
+            return None
+        before = np.searchsorted(self._index.keys, frame, "right")
+        return int(self._index.keys[before - 1]) if before else None
+
+    def time(self, frame: int) -> float | None:
+        times = self._index.times
+        if times is None or frame >= len(times) or self._stream.time_base is None:
+            return None
+        return float((int(times[frame]) - int(times[0])) * self._stream.time_base)
+
+    def rewind(self) -> None:
+        self._container.close()
+        self._container, self._stream = self._open()
+        self._frames, self._failed, self._at = self._decode(self._container.demux(self._stream)), False, 0
+
+    def close(self) -> None:
+        self._frames = iter(())
+        self._container.close()
+
+    # --- the file ---
+
+    def _open(self) -> tuple[InputContainer, Any]:
+        try:
+            container = self._av.open(str(self._path), metadata_errors="replace")
+        except (self._av.FFmpegError, ValueError) as error:
+            raise DecodeError(_reason(error)) from error
+        videos = [s for s in container.streams.video if not int(getattr(s, "disposition", 0) or 0) & COVER]
+        if not videos or videos[0].codec_context is None:
+            container.close()
+            raise DecodeError("it holds no video that can be decoded")
+        stream = videos[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(THREADS, os.cpu_count() or 1)
+        return container, stream
+
+    @property
+    def _countable(self) -> bool:
+        return self._stream.codec_context.name in COUNTABLE
+
+    def _rate(self) -> float | None:
+        for rate in (self._stream.average_rate, self._stream.guessed_rate):
+            if isinstance(rate, Fraction) and 0 < rate < 10_000:
+                return float(rate)
+        return None
+
+    @cached_property
+    def _index(self) -> FrameIndex:
+        """Go through the whole file once, decoding only where packets do not tell of frames."""
+        container, stream = self._open()
+        try:
+            return (
+                _index_by_packets(container, stream)
+                if self._countable
+                else _index_by_frames(container, stream)
+            )
+        except self._av.FFmpegError as error:
+            raise DecodeError(_reason(error)) from error
+        finally:
+            container.close()
+
+    # --- frames ---
+
+    def _decode(self, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        begun = False
+        for packet in packets:
+            try:
+                frames = packet.decode()
+            except self._av.FFmpegError:
+                self._failed = self._failed or begun  # before: pictures that need one before where we began
+                continue
+            begun = begun or bool(frames)
+            yield from frames
+
+    def _next(self) -> VideoFrame:
+        try:
+            frame = next(self._frames, None)
+        except self._av.FFmpegError as error:
+            raise DecodeError(_reason(error)) from error
+        if frame is None:
+            raise DecodeError("there is no further frame")
+        if self._failed and not self._is_time_of(self._at, frame):
+            raise DecodeError("its data is damaged")
+        return frame
+
+    def _is_time_of(self, number: int, frame: VideoFrame) -> bool:
+        times = self._index.times
+        return times is not None and number < len(times) and frame.pts == times[number]
+
+    def _land(self, time: int, start: int, target: int) -> bool:
+        """Jump to a key frame, number `start`, and decode up to before `target`; False where that fails."""
+        times = self._index.times
+        assert times is not None
+        number = start - 1
+        try:
+            self._container.seek(time, stream=self._stream)
+            packets = self._container.demux(self._stream)
+            first = next(packets)
+            if not first.is_keyframe or first.pts is None or first.pts > times[start]:
+                return False
+            self._frames, self._failed = self._decode(chain([first], packets)), False
+            for frame in self._frames:
+                if number < start and frame.pts is not None and frame.pts < times[start]:
+                    continue  # it landed earlier, or these are pictures that need one before the key frame
+                number += 1
+                if not self._is_time_of(number, frame) or self._failed:
+                    return False
+                if number == target:
+                    self._frames, self._at = chain([frame], self._frames), target
+                    return True
+        except self._av.FFmpegError:
+            pass
+        return False
+
+    def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        import cv2
+
+        # The way of OpenCV, to BGR and bicubic in colour, gives the pixels of OpenCV.
+        convert = self._reformatter.reformat
+        bgr = convert(frame, format="bgr24", interpolation="BICUBIC", **self._threads).to_ndarray()
+        if self._turn is None:
+            self._turn = _display_matrix(frame)
+        return np.ascontiguousarray(_turned(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self._turn), dtype=np.uint8)
+
+
+def _index_by_packets(container: InputContainer, stream: Any) -> FrameIndex:
+    times: list[int | None] = []
+    keys: list[tuple[int | None, int | None]] = []
+    first: int | None = None
+    reordered = False
+    for packet in container.demux(stream):
+        if first is None:  # what precedes the first frame that decodes is not part of the clip
+            frames = _decoded(packet)
+            first = frames[0].pts if frames else None
+        if packet.size and not packet.is_discard:
+            times.append(packet.pts)
+            reordered = reordered or packet.pts != packet.dts
+            if packet.is_keyframe:
+                keys.append((packet.pts, packet.dts))
+    if stream.codec_context.has_b_frames and not reordered:
+        times = [None] * len(times)  # AVI: it says only in which order they are decoded
+    index = FrameIndex.of(times, keys, len(times))
+    if index.times is None or first is None:
+        return index
+    early = int(np.searchsorted(index.times, first))
+    whole = index.keys >= early
+    keys_left = index.keys[whole] - early
+    return FrameIndex(len(times) - early, index.times[early:], keys_left, index.decoded[whole])
+
+
+def _index_by_frames(container: InputContainer, stream: Any) -> FrameIndex:
+    times: list[int | None] = []
+    keys: list[tuple[int | None, int | None]] = []
+    for packet in container.demux(stream):
+        for frame in _decoded(packet):
+            times.append(frame.pts)
+            if frame.key_frame:
+                keys.append((frame.pts, frame.dts))
+    return FrameIndex.of(times, keys, len(times))
+
+
+def _decoded(packet: Any) -> list[VideoFrame]:
+    from av import FFmpegError
+
+    try:
+        frames: list[VideoFrame] = packet.decode()
+    except FFmpegError:
+        return []
+    return frames
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
+    """Return (a, b, c, d) with x' = a x + c y, y' = b x + d y from stored to shown, each of -1, 0 and 1."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        values = np.frombuffer(data, np.int32)[[0, 1, 3, 4]] / 65536
+        a, b, c, d = (int(value) for value in values.round())
+        if np.allclose(values, (a, b, c, d), atol=1e-3) and abs(a * d - b * c) == 1:
+            return a, b, c, d
+    return 1, 0, 0, 1  # turned by other angles: as stored
+
+
+def _turned(rgb: NDArray[Any], matrix: tuple[int, ...]) -> NDArray[Any]:
+    a, b, c, d = matrix
+    if a == 0:
+        rgb, a, d = rgb.transpose(1, 0, 2), c, b
+    return rgb[:: d or 1, :: a or 1]
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
