@@ -72,6 +72,7 @@ def test_neighbours_have_colours_that_can_be_told_apart(eyes: str | None) -> Non
 
 
 def test_colours_depend_on_the_id_alone() -> None:
+    assert len({object_colour(k) for k in range(500)}) > 400, "not a few that come again and again"
     alone = paint(GREY, disc_result(0, (5,), SIZE, ((8.0, 8.0),)))
     among = paint(GREY, disc_result(9, (2, 5), SIZE, ((2.0, 2.0), (8.0, 8.0))))
     assert np.array_equal(alone[120:150, 150:180], among[120:150, 150:180])
