@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -167,13 +168,14 @@ def track(
     """
     from sam2_video.cli_prompts import gather_prompts
     from sam2_video.cli_run import ModelOptions
-    from sam2_video.cli_track import TrackOptions, parse_saves
+    from sam2_video.cli_track import TrackOptions
     from sam2_video.cli_track import track as run
+    from sam2_video.cli_write import parse_saves
 
     options = TrackOptions(direction, start, stop, stride, parse_saves(save), overwrite)
     network = ModelOptions(model, device, dtype, threads, _checked(overrides))
     placed = gather_prompts(click or (), box or (), mask or (), prompts or ())
-    summary = run(source, placed, out, network, options)
+    summary = run(source, placed, out, network, options, partial(typer.echo, err=True))
     typer.echo(f"{'' if summary.stopped_by is None else 'interrupted after '}{summary}; results are in {out}")
     if summary.stopped_by is not None:
         raise typer.Exit(INTERRUPTED)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.cli_prompts import PlacedPrompt
-from sam2_video.cli_run import ModelOptions, claim_folder
-from sam2_video.cli_track import RunSummary, TrackOptions, track
+from sam2_video.cli_run import ModelOptions, check_folder, locked
+from sam2_video.cli_track import TrackOptions, track
+from sam2_video.cli_write import RunSummary
 from sam2_video.types import Prompt
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def demo(
     """Draw, track with one click per object, and say line by line what came of it."""
     from sam2_video.demo_clip import OBJECTS, draw_demo_clip
 
-    claim_folder(out, overwrite)
-    clip = draw_demo_clip(out / "clip.mp4", frames)
+    with locked(out):
+        check_folder(out, overwrite)
+        clip = draw_demo_clip(out / "clip.mp4", frames)
     say(f"drew {frames} frames: {clip.path}")
     prompts = [
         PlacedPrompt(0, object_id, Prompt(points=((float(x), float(y)),), labels=(1,)))

@@ -1,9 +1,9 @@
-"""What the commands share: loading the model, claiming the output folder, and the record of a run."""
+"""What the commands share: loading the model, the output folder and its lock, and the record of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from sam2_video.cli_prompts import PlacedPrompt
     from sam2_video.model.sam2 import SAM2
 
-# What runs leave in their folder; `clear_results` removes these of an earlier run and nothing else.
-RESULTS = ("masks/*.png", "overlay.mp4", "overlay.png", "objects.csv", "masks.jsonl", "run.json")
+RECORD = "run.json"
+# What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
+MORE_RESULTS = ("overlay.png", "review.csv")
+HIDDEN = ".run"  # in the folder of results: the lock, and what an unfinished run needs to go on
 LARGEST_ID = 65_535  # of an object in a 16-bit mask picture
 
 
@@ -39,24 +41,52 @@ def load(options: ModelOptions) -> SAM2:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     return load_model(
-        options.model, device=_device(options), dtype=options.dtype, overrides=options.overrides
+        options.model, device=device_of(options), dtype=options.dtype, overrides=options.overrides
     )
 
 
-def claim_folder(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """Make the output folder and see that it can be written to.
+@contextmanager
+def locked(out: Path) -> Iterator[Path]:
+    """Keep other runs out of a folder, which is made if need be; gives the hidden folder in it.
 
-    Raises SinkError if not, if it holds files that must stay, or if a result would take the place of one of
-    `inputs`.
+    The lock ends with the process, however that ends. Raises SinkError where another run holds it, and where
+    the folder cannot be written to.
     """
-    from sam2_video.sinks.base import make_folder, reported
+    from filelock import FileLock, Timeout
 
+    from sam2_video.sinks.base import make_folder, remove, reported
+
+    hidden = out / HIDDEN
     make_folder(out)
+    lock = FileLock(str(hidden / "lock"))
+    with reported(hidden):
+        hidden.mkdir(exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            message = f"another run is writing into {out}; wait until it has ended, or choose another --out"
+            raise SinkError(message) from None
+    try:
+        yield hidden
+    finally:
+        remove(hidden / "lock")  # before it is released: a later one could be another run's
+        lock.release()
+        with suppress(OSError):  # what an unfinished run needs stays
+            hidden.rmdir()
+
+
+def check_folder(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """See that a run may begin in this folder.
+
+    Raises SinkError if it holds files that must stay, or if a result would take the place of one of `inputs`.
+    """
+    from sam2_video.sinks.base import reported
+
     with reported(out):
-        filled = any(out.iterdir())
+        filled = any(path.name != HIDDEN for path in out.iterdir())
     if filled and not overwrite:
         raise SinkError(f"{out} is not empty; choose another --out, or --overwrite the results in it")
-    at_risk = {file.resolve() for file in _results_in(out)}
+    at_risk = {file.resolve() for file in [*_results_in(out), out / RECORD]}
     for file in inputs:
         if file.resolve() in at_risk:
             raise SinkError(f"{file} is needed by this run, which would replace it; choose another --out")
@@ -76,9 +106,10 @@ def check_ids(object_ids: Iterable[int]) -> int:
 def clear_results(out: Path) -> None:
     """Remove the results of an earlier run, so that no old mask is taken for a new one.
 
-    A folder without run.json was not filled by a run: nothing is removed there.
+    A folder without run.json was not filled by a run: nothing is removed there. That record itself stays
+    until the new one takes its place: prompts may come from it.
     """
-    if not (out / "run.json").is_file():
+    if not (out / RECORD).is_file():
         return
     for file in _results_in(out):
         try:
@@ -108,17 +139,21 @@ def model_record(options: ModelOptions) -> dict[str, Any]:
         "weights": str(path),
         "sha256": digest,
         "overrides": list(options.overrides),
-        "device": _device(options),
+        "device": device_of(options),
         "dtype": options.dtype,
         "threads": options.threads,
     }
 
 
 def _results_in(out: Path) -> list[Path]:
-    return [file for pattern in RESULTS for file in out.glob(pattern)]
+    from sam2_video.sinks.registry import SINKS
+
+    patterns = [pattern for kind in SINKS.values() for pattern in kind.files]
+    return [file for pattern in (*patterns, *MORE_RESULTS) for file in out.glob(pattern)]
 
 
-def _device(options: ModelOptions) -> str:
+def device_of(options: ModelOptions) -> str:
+    """The device that a model runs on."""
     import torch
 
     return options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sam2_video.cli_prompts import PlacedPrompt, check_bounds, gather_prompts
 from sam2_video.cli_run import (
     ModelOptions,
+    check_folder,
     check_ids,
-    claim_folder,
     clear_results,
     input_files,
     load,
+    locked,
     model_record,
 )
 from sam2_video.types import FrameResult
@@ -35,11 +36,18 @@ def segment(
     picture: str, prompts: Sequence[PlacedPrompt], out: Path, model: ModelOptions, overwrite: bool
 ) -> Iterator[str]:
     """Segment the objects of one picture, write masks, overlay and run.json, and yield a line per object."""
+    with locked(out):
+        yield from _segment(picture, prompts, out, model, overwrite)
+
+
+def _segment(
+    picture: str, prompts: Sequence[PlacedPrompt], out: Path, model: ModelOptions, overwrite: bool
+) -> Iterator[str]:
     from sam2_video.image_predictor import ImagePredictor
     from sam2_video.sinks import MaskPngSink, write_run_json
     from sam2_video.sources import read_picture
 
-    claim_folder(out, overwrite, input_files(picture, prompts))
+    check_folder(out, overwrite, input_files(picture, prompts))
     bits = check_ids([placed.object_id for placed in prompts])
     path = Path(picture)
     rgb = read_picture(path)

@@ -42,11 +42,18 @@ class History:
 
     _changes: deque[tuple[Change, Before]] = field(default_factory=lambda: deque(maxlen=STEPS))
 
+    def __len__(self) -> int:
+        return len(self._changes)
+
     def note(self, change: Change, before: Before) -> None:
         self._changes.append((change, before))
 
     def clear(self) -> None:
         self._changes.clear()
+
+    def objects(self) -> list[ObjectTrack]:
+        """Timelines that could come back."""
+        return [before.track for _, before in self._changes if before.track is not None]
 
     def undo(self, tracks: dict[int, ObjectTrack]) -> Change:
         """Take the last change back in `tracks`. Raises PromptError where there is none."""

@@ -7,11 +7,14 @@ object, `passes` the order of frames, `history` what can be undone, `state` what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sam2_video.fingerprint import clip_fingerprint
 from sam2_video.history import Before, Change, History
+from sam2_video.kept_results import KeptResults
 from sam2_video.memory import MemoryBank
 from sam2_video.passes import Direction, Pass, both_ways, one_way
 from sam2_video.sources import EndOfClip, VideoSource
@@ -33,6 +36,11 @@ class VideoSession:
         self._tracks = self._walker.tracks
         self._pending = Pass()  # what is left of the last pass
         self._history = History()
+        self._kept = KeptResults()
+        self._fingerprint: dict[str, Any] | None = None
+        self.origin: str | None = None  # path of the clip, where it was opened by one
+        # Called after each frame of a pass that is not shown yet: the caller's turn, as results are.
+        self.while_hidden: Callable[[], object] = lambda: None
         self._closed = False
 
     @classmethod
@@ -56,6 +64,46 @@ class VideoSession:
         self._check_open()
         objects = {object_id: object_state(self._tracks[object_id]) for object_id in self.objects}
         return SessionState(self.options, self.size, self.frame_count, objects, self._pending)
+
+    def save(self, path: str | Path, *, memories: bool = True, note: Mapping[str, Any] | None = None) -> None:
+        """Write everything into one file that `VideoPredictor.resume` reads; it is there whole or not at all.
+
+        With `memories` whatever is done next gives what it would have given here, to the last bit. Without,
+        the file is small: prompts with their masks, names and settings are kept exactly, all other masks are
+        there to be shown, and must be tracked again to be corrected or carried on. What could be undone is
+        not kept. `note` is kept for the caller: anything that JSON holds. Raises SinkError.
+        """
+        from sam2_video.saved import save_session
+
+        self._check_open()
+        save_session(self, path, memories=memories, note=note)
+
+    def results(self) -> Iterator[FrameResult]:
+        """Yield what is known of each frame by now, in ascending order, without tracking anything."""
+        self._check_open()
+        tracks = [self._tracks[i] for i in self.objects]
+        for frame in sorted({f for track in tracks for f in track.found_on()}.union(self._kept.frames)):
+            missing = [track.object_id for track in tracks if not track.knows(frame)]
+            yield self._kept.complete(self._walker.show(frame, tracks), missing)
+
+    def keep_shown(self, records: Mapping[int, bytes]) -> None:
+        """Have `results` show these, frame -> record of a `ResultLog`, where nothing newer is known."""
+        self._kept = KeptResults(records)
+
+    @property
+    def kept(self) -> Mapping[int, bytes]:
+        """What `keep_shown` was given."""
+        return self._kept.records
+
+    def clip_record(self) -> dict[str, Any]:
+        """Where the clip was opened, and what tells it from others."""
+        self._fingerprint = self._fingerprint or clip_fingerprint(self.source)
+        return {**self._fingerprint, "path": self.origin}
+
+    @property
+    def driver(self) -> Driver:
+        """Who runs the network."""
+        return self._walker.driver
 
     def __enter__(self) -> VideoSession:
         return self
@@ -188,8 +236,8 @@ class VideoSession:
         if check_integer(stride, "stride") < 1:
             raise PromptError("stride must be at least 1")
         self._pending = self._plan(direction, start, stop, int(stride))
-        for track in self._tracks.values():
-            track.aside.clear()
+        for track in [*self._tracks.values(), *self._history.objects()]:
+            track.aside.clear()  # of a pass that is given up
         return self._run(self._pending)
 
     def carry_on(self) -> Iterator[FrameResult]:
@@ -226,8 +274,10 @@ class VideoSession:
                 continue
             done, rest = rest, rest.after_frame()
             self._pending = rest
-            self._walker.leave(done)
-            if result is not None:
+            self._walker.leave(done, len(self._history))
+            if result is None:
+                self.while_hidden()
+            else:
                 yield result
 
     def remove(self, object_id: int) -> None:
@@ -260,6 +310,7 @@ class VideoSession:
         self._check_open()
         self._tracks.clear()
         self._history.clear()
+        self._kept = KeptResults()
 
     def close(self) -> None:
         """Forget everything and close the source; a second call does nothing."""

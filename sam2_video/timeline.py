@@ -84,6 +84,10 @@ class ObjectTrack:
     def knows(self, frame: int) -> bool:
         return frame in self.predictions
 
+    def found_on(self) -> set[int]:
+        """The frames that there is a mask of."""
+        return {*self.predictions, *self.aside}
+
     @property
     def can_be_tracked(self) -> bool:
         return bool(self.bank.prompted)
@@ -145,10 +149,13 @@ class ObjectTrack:
         self.bank.drop(frame)
         self.predictions.pop(frame, None)
 
-    def forget(self, frame: int, pace: int, *, prompted: bool) -> None:
-        """Drop what a walk that has just been on `frame` cannot reach any more, if `prompted` prompts too."""
+    def forget(self, frame: int, pace: int, *, spare: int | None) -> None:
+        """Drop what a walk that has just been on `frame` cannot reach any more.
+
+        `spare`: how many prompted frames are kept for when others are taken back; None keeps them all.
+        """
         self.bank.forget(frame, pace)
-        for past in self.bank.unreachable_prompted(frame, pace) if prompted else ():
+        for past in [] if spare is None else self.bank.unreachable_prompted(frame, pace, spare):
             self.drop(past)
         alive = self.bank.versions.keys() | {frame}
         for known in (self.predictions, self.recipes, self.ways):

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam2_video.fingerprint import weights_fingerprint
 from sam2_video.memory import MemoryPolicy
-from sam2_video.model.sam2 import SAM2
+from sam2_video.model.sam2 import COARSE_STRIDE, SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
 from sam2_video.session import Retain, SessionOptions, Size, VideoSession
 from sam2_video.sources import open_source
@@ -27,6 +30,7 @@ from sam2_video.tracker import remember, segment_next, segment_prompt, stack_rec
 from sam2_video.transforms import FrameTransform, Resize
 from sam2_video.types import (
     ABSENT_LOGIT,
+    CheckpointError,
     FrameMemory,
     FrameResult,
     ImageFeatures,
@@ -34,7 +38,11 @@ from sam2_video.types import (
     Prompt,
     PromptTensors,
     Recall,
+    SourceError,
 )
+
+if TYPE_CHECKING:
+    from sam2_video.saved import SavedSession
 
 MAX_BATCH = 16  # objects that go through the network at once; bounds its memory, not the number of objects
 LOW_STRIDE = 4  # mask logits are a quarter of the model frame
@@ -107,7 +115,34 @@ class VideoPredictor:
         network = Network(
             self.model, self.transform, self.fill_holes, self.non_overlapping, offload=retain == "all"
         )
-        return VideoSession(open_source(source), network, options)
+        return _opened(VideoSession(open_source(source), network, options), source)
+
+    def resume(self, saved: str | Path | SavedSession, source: Any = None) -> VideoSession:
+        """Go on with a session that was saved, by the settings that it had.
+
+        `source`: the clip, where it is not found under the path by which it was opened. Raises DataError for
+        a file that cannot be read, SourceError for a clip that is missing or another one, CheckpointError for
+        other weights.
+        """
+        from sam2_video.saved import read_saved, restore_session
+
+        kept = read_saved(saved) if isinstance(saved, str | Path) else saved
+        path = kept.clip["path"] if source is None else source
+        if path is None:
+            raise SourceError(
+                f"{kept.path} does not say where its clip ({kept.clip['name']}) is: give source="
+            )
+        try:
+            clip = open_source(path)
+        except SourceError as error:
+            hint = "" if source is not None else ". If the clip was moved, give source="
+            raise SourceError(f"{error}{hint}") from error
+        try:
+            return _opened(restore_session(kept, clip, self._network_of(kept)), path)
+        except BaseException:
+            if clip is not source:
+                clip.close()
+            raise
 
     def stream(self, *, frame_count: int | None = None) -> VideoStream:
         """Start a stream: frames are pushed one at a time, in constant memory; see `VideoStream`.
@@ -118,6 +153,26 @@ class VideoPredictor:
         network = Network(self.model, self.transform, self.fill_holes, self.non_overlapping)
         options = SessionOptions(self.memory, "window", self.keep_corrections)
         return VideoStream(network, options, frame_count)
+
+    def _network_of(self, saved: SavedSession) -> Network:
+        """The network as a saved session had it. Raises CheckpointError where it cannot be the same."""
+        resize: Resize = "bicubic_pil" if saved.model.get("resize") == "bicubic_pil" else "bilinear"
+        network = Network(
+            self.model,
+            FrameTransform(self.model.image_size, resize),
+            int(saved.model.get("fill_holes") or 0),
+            bool(saved.model.get("non_overlapping")),
+            offload=saved.state.options.retain == "all",
+        )
+        for key, found in network.settings().items():
+            if saved.model.get(key) != found:
+                what = (
+                    "other weights" if key == "weights" else f"{key} {saved.model.get(key)!r}, not {found!r}"
+                )
+                raise CheckpointError(
+                    f"{saved.path} was saved with {what}; load the model that it began with"
+                )
+        return network
 
 
 @dataclass(frozen=True)
@@ -167,6 +222,42 @@ class Network:
                 outcomes.update(zip(batch, self._separate(prediction, memory), strict=True))
         return [outcomes[i] for i in range(len(recalls))]
 
+    def remember(self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+        """Make the memory of one object on a frame again, from the mask that was found."""
+        found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
+        logits, iou, pointer, presence = (part.to(self.model.device) for part in found)
+        with torch.inference_mode():
+            mask = MaskPrediction(logits, iou, pointer.to(self.model.dtype), presence)
+            return self._separate(mask, remember(self.model, features, mask, prompted=prompted))[0][1]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the results of this network, and the shapes of what it makes of one object."""
+        return {
+            "weights": self._weights,
+            "image_size": self.model.image_size,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "resize": self.transform.resize,
+            "fill_holes": self.fill_holes,
+            "non_overlapping": self.non_overlapping,
+            "shapes": self._shapes(),
+        }
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights_fingerprint(self.model)
+
+    def _shapes(self) -> dict[str, list[int]]:
+        low, coarse = self.model.image_size // LOW_STRIDE, self.model.image_size // COARSE_STRIDE
+        pointer = [1, self.model.width]
+        return {
+            "logits": [1, 1, low, low],
+            "iou": [1],
+            "pointer": pointer,
+            "presence": [1],
+            "memory.features": [1, self.model.memory_width, coarse, coarse],
+            "memory.pointer": pointer,
+        }
+
     def _separate(self, prediction: MaskPrediction, memory: FrameMemory) -> list[Outcome]:
         """Split a batch into its objects; each owns its memory, so that it can be forgotten alone."""
         place = torch.device("cpu") if self.offload else self.model.device
@@ -202,6 +293,13 @@ class Network:
             prompted=tuple(row.prompted for row in rows),
             info=tuple(row.info for row in rows),
         )
+
+
+def _opened(session: VideoSession, source: Any) -> VideoSession:
+    """Note where the clip of a session is, so that it can be opened again."""
+    if isinstance(source, str | Path):
+        session.origin = str(Path(source).resolve()) if Path(source).exists() else str(source)
+    return session
 
 
 def _batches(recalls: Sequence[Recall]) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ A `Driver` looks at frames and segments them; here it is decided when, and with 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from sam2_video.passes import Leg, Pass
 from sam2_video.sources import VideoSource
 from sam2_video.state import SessionOptions, Size
 from sam2_video.timeline import ObjectTrack, Outcome, Row, Way
-from sam2_video.types import FrameResult, ImageFeatures, Prompt, Recall
+from sam2_video.types import FrameMemory, FrameResult, ImageFeatures, MaskPrediction, Prompt, Recall
 
 CACHED_FRAMES = 3  # image features at 1024 x 1024 take 16 MB a frame
 
@@ -36,8 +36,14 @@ class Driver(Protocol):
     def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
         """Segment objects that are not prompted on this frame, one per recall."""
 
+    def remember(self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+        """Make the memory of a frame again, from the mask that was found on it."""
+
     def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
         """Put objects together into what the user gets."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """What a saved session must find again: weights, shapes and how results are made; plain values."""
 
 
 @dataclass
@@ -79,14 +85,17 @@ class Walker:
         self._set_aside(leg, [track for track, _ in walked])
         return self.show(leg.first, self._in_order()) if leg.shown else None
 
-    def leave(self, rest: Pass) -> None:
-        """Let go of what waited for the frame that `visit` did, and of what is out of reach from there."""
+    def leave(self, rest: Pass, undoable: int) -> None:
+        """Let go of what waited for the frame that `visit` did, and of what is out of reach from there.
+
+        `undoable`: how many changes may be taken back, and memories that they hide come into reach again.
+        """
         leg = rest.legs[0]
         for track in self.tracks.values() if leg.shown else ():
             track.aside.drop(leg.first)
         for track, _ in self._walked(rest) if self.options.retain == "window" else ():
             # A pass in both directions comes back to prompts that lie behind.
-            track.forget(leg.first, leg.step, prompted=rest.anchors is None)
+            track.forget(leg.first, leg.step, spare=undoable if rest.anchors is None else None)
 
     def close(self) -> None:
         """Forget everything and close the source."""

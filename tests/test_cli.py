@@ -18,11 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
-from sam2_video import __version__, checkpoint, cli_demo, cli_track
+from sam2_video import __version__, checkpoint, cli_demo
 from sam2_video.checkpoint import list_models, save_weights
 from sam2_video.cli import main
 from sam2_video.cli_prompts import gather_prompts
 from sam2_video.cli_track import TrackOptions, expected_frames
+from sam2_video.cli_write import RunSummary, Writers
 from sam2_video.config import build_model
 from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
 from sam2_video.types import PromptError, SinkError, SourceError
@@ -79,6 +80,11 @@ def frames_in(video: Path) -> int:
     return count
 
 
+def no_rests(out: Path) -> bool:
+    """Are there no unfinished files? What the run needs to go on may be there."""
+    return not [p for p in out.rglob(".*") if p.name != ".run"]
+
+
 def record(out: Path) -> Any:
     return json.loads((out / "run.json").read_text())
 
@@ -111,6 +117,7 @@ def test_track_writes_all_that_it_promises(run: Run, clip: Path, model_file: Pat
     ]
     assert [(r["frame"], r["object"]) for r in rows if r["prompted"] == "1"] == [("0", "1"), ("2", "7")]
     assert len((out / "masks.jsonl").read_text().splitlines()) == 2 * FRAMES
+    assert not (out / ".run").exists()
     said = record(out)
     assert said["status"] == "complete" and said["frames"] == FRAMES
     assert said["source"] == str(clip.resolve())
@@ -339,7 +346,7 @@ def test_ctrl_c_leaves_whole_files(
     assert sorted(int(p.stem) for p in (out / "masks").iterdir()) == [0, 1, 2]
     assert frames_in(out / "overlay.mp4") == 3 and len(rows_of(out)) == 3
     assert record(out)["status"] == "interrupted"
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+    assert no_rests(out)
 
 
 def test_a_frame_that_cannot_be_read_ends_the_run_but_keeps_the_rest(
@@ -372,7 +379,7 @@ def test_a_full_disk_is_told_and_what_is_whole_stays(
     assert len(list((out / "masks").iterdir())) == (3 if full is MaskPngSink else 4)
     assert len(rows_of(out)) == 3
     assert (out / "overlay.mp4").exists() == (full is MaskPngSink)
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+    assert no_rests(out)
 
 
 @pytest.mark.parametrize(
@@ -393,14 +400,14 @@ def test_what_ends_the_second_pass_of_a_backward_run_is_told(
     code: int,
     status: str,
 ) -> None:
-    write = cli_track.write
+    write = Writers.write
 
-    def fail(session: Any, sinks: Any, result: Any) -> None:
+    def fail(self: Writers, sinks: Any, result: Any) -> None:
         if result.frame == 3 and any(isinstance(sink, ObjectsCsvSink) for sink in sinks):
             raise reason
-        write(session, sinks, result)
+        write(self, sinks, result)
 
-    monkeypatch.setattr(cli_track, "write", fail)
+    monkeypatch.setattr(Writers, "write", fail)
     out = tmp_path / "out"
     arguments = ("track", clip, "--click", "5:1:20,20", "--direction", "backward", "--model", model_file)
     if code == 1:
@@ -411,7 +418,7 @@ def test_what_ends_the_second_pass_of_a_backward_run_is_told(
     assert record(out)["status"] == status
     assert len(list((out / "masks").iterdir())) == FRAMES
     assert frames_in(out / "overlay.mp4") == 3 and [r["frame"] for r in rows_of(out)] == ["0", "1", "2"]
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")], "unfinished files were left"
+    assert no_rests(out)
 
 
 def test_results_set_aside_are_those_of_a_forward_run(
@@ -436,15 +443,14 @@ def test_results_set_aside_are_those_of_a_forward_run(
 def test_no_result_stays_in_memory(
     run: Run, clip: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:
-    write, seen, alive = cli_track.write, [], []
+    write, seen, alive = Writers.write, [], []
 
-    def watch(session: Any, sinks: Any, result: Any) -> None:
+    def watch(self: Writers, sinks: Any, result: Any) -> None:
         seen.append(weakref.ref(result.logits))  # copies of a result share it
-        write(session, sinks, result)
+        write(self, sinks, result)
         alive.append(sum(reference() is not None for reference in seen))
-        assert session.options.retain == "window"
 
-    monkeypatch.setattr(cli_track, "write", watch)
+    monkeypatch.setattr(Writers, "write", watch)
     done = run(
         *("track", clip, "--click", "3:1:20,20", "--direction", direction, "--model", model_file),
         *("--out", tmp_path / "out"),
@@ -459,13 +465,14 @@ def test_each_frame_is_read_once_on_a_forward_run(
     from sam2_video.sources import folder
 
     reads: list[str] = []
-    decode = folder.read_picture
+    name = "load_picture" if hasattr(folder, "load_picture") else "read_picture"
+    decode = getattr(folder, name)
 
     def count(path: Path) -> Any:
         reads.append(path.name)
         return decode(path)
 
-    monkeypatch.setattr(folder, "read_picture", count)
+    monkeypatch.setattr(folder, name, count)
     out = tmp_path / "out"
     assert run("track", clip, "--click", "0:1:20,20", "--model", model_file, "--out", out).code == 0
     assert set(reads) == {f"{k:05d}.png" for k in range(FRAMES)}
@@ -581,4 +588,4 @@ def test_help_names_every_promised_option(run: Run, monkeypatch: pytest.MonkeyPa
 
 def test_progress_total_is_unknown_for_a_clip_without_length() -> None:
     assert expected_frames(None, TrackOptions(), gather_prompts(["0:1:1,1"])) is None
-    assert cli_track.RunSummary(3, 1.5, SourceError("gone")).status == "failed: gone"
+    assert RunSummary(3, 1.5, SourceError("gone")).status == "failed: gone"

@@ -1,0 +1,169 @@
+"""What a run writes: each kind of result that was asked for, in the order it needs, also after a crash."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam2_video.types import FrameResult, SinkError
+
+if TYPE_CHECKING:
+    from sam2_video.cli_journal import Journal
+    from sam2_video.session import VideoSession
+    from sam2_video.sinks import ResultLog, Sink
+    from sam2_video.sinks.registry import SinkKind, SinkOrder
+    from sam2_video.sources import VideoSource
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did, with what earlier parts of it did before they were broken off."""
+
+    frames: int
+    seconds: float
+    stopped_by: KeyboardInterrupt | Exception | None = None  # what ended it before the last frame
+
+    @property
+    def status(self) -> str:
+        if self.stopped_by is None:
+            return "complete"
+        if isinstance(self.stopped_by, KeyboardInterrupt):
+            return "interrupted"
+        return f"failed: {self.stopped_by}"
+
+    def __str__(self) -> str:
+        rate = self.frames / self.seconds if self.seconds else 0.0
+        return f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} frames/s)"
+
+
+def parse_saves(text: str) -> tuple[str, ...]:
+    """Parse `--save`. Raises SinkError for a name that is not one of `SINKS`."""
+    from sam2_video.sinks.registry import SINKS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    wrong = [name for name in names if name not in SINKS]
+    if wrong or not names:
+        raise SinkError(f"--save {text!r}: expected some of {', '.join(SINKS)}, separated by commas")
+    return names
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """What is to be written; `ascending`: results come in the order of frames; `total` of them, if known."""
+
+    save: tuple[str, ...]
+    order: SinkOrder
+    ascending: bool = True
+    total: int | None = None
+
+
+@dataclass
+class Writers:
+    """The open sinks of a run: those with a file for each frame, and those that need frames in order."""
+
+    source: VideoSource
+    order: SinkOrder
+    stack: ExitStack  # closes every sink, however the run ends: what it holds is whole
+    kinds: list[SinkKind] = field(default_factory=list)  # of `single`
+    single: list[Sink] = field(default_factory=list)
+    ordered: list[Sink] = field(default_factory=list)
+
+    def open(self, save: Iterable[str]) -> None:
+        """Open the sinks of these names. Raises SinkError."""
+        from sam2_video.sinks.registry import SINKS
+
+        for kind in (SINKS[name] for name in save):
+            sink = self.stack.enter_context(closing(kind.make(self.order)))
+            if kind.any_order:
+                self.kinds.append(kind)
+                self.single.append(sink)
+            else:
+                self.ordered.append(sink)
+
+    def write(self, sinks: Sequence[Sink], result: FrameResult) -> None:
+        """Give one result to some sinks; one that fails is given up. Raises SinkError."""
+        if not sinks:
+            return
+        rgb = self.source.read(result.frame)  # in a first pass read a moment ago: no second decoding
+        name = self.source.frame_name(result.frame)
+        for sink in sinks:
+            try:
+                sink.write(rgb, result, name)
+            except BaseException:
+                sink.discard()
+                raise
+
+    def lacking(self, frame: int) -> list[Sink]:
+        """The sinks of single frames whose files of this frame are not all there."""
+        name = self.source.frame_name(frame)
+        pairs = zip(self.kinds, self.single, strict=True)
+        return [sink for kind, sink in pairs if not _has_written(kind, self.order.out, name)]
+
+
+def write_results(
+    session: VideoSession,
+    results: Iterable[FrameResult],
+    journal: Journal,
+    job: WriteJob,
+) -> RunSummary:
+    """Log and write every result as it comes, with a progress bar.
+
+    What an earlier part of the run found comes from the log first. A pass that goes down leaves videos and
+    tables to its end. Whatever ends a run early is returned, not raised; every sink but the one that failed
+    is closed then, with the frames that it has.
+    """
+    began, frames = time.perf_counter(), 0
+    stopped_by: KeyboardInterrupt | Exception | None = None
+    try:
+        with ExitStack() as stack:
+            writers = Writers(session.source, job.order, stack)
+            writers.open(job.save)
+            at_once = writers.single if not job.ascending else [*writers.single, *writers.ordered]
+            frames = replay(journal.results, writers, job.ascending)
+            session.while_hidden = partial(journal.save_sometimes, session)
+            bar = stack.enter_context(_progress(results, job.total, frames))
+            try:
+                for result in bar:
+                    journal.results.append(result)
+                    writers.write(at_once, result)
+                    frames += 1
+                    journal.save_sometimes(session)
+                journal.save(session)
+            except SinkError:
+                raise
+            except (KeyboardInterrupt, Exception) as reason:
+                stopped_by = reason  # what was found until then is shown all the same
+            if not job.ascending:
+                for result in journal.results.in_order():
+                    writers.write(writers.ordered, result)
+    except (KeyboardInterrupt, Exception) as reason:
+        stopped_by = reason
+    return RunSummary(frames, journal.seconds + time.perf_counter() - began, stopped_by)
+
+
+def replay(log: ResultLog, writers: Writers, ascending: bool) -> int:
+    """Write what the log holds, files of single frames only where they are missing; return its length."""
+    for k, frame in enumerate(log.frames):
+        sinks = writers.lacking(frame) + (writers.ordered if ascending else [])
+        if sinks:
+            writers.write(sinks, log.read(k))
+    return len(log)
+
+
+def _has_written(kind: SinkKind, out: Path, frame_name: str) -> bool:
+    """Are the files of a frame there? Said only of kinds with files that bear the name of their frame."""
+    return all(
+        pattern.count("*") == 1 and (out / pattern.replace("*", frame_name)).is_file()
+        for pattern in kind.files
+    )
+
+
+def _progress(results: Iterable[FrameResult], total: int | None, done: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, initial=done, unit=" frames", dynamic_ncols=True, disable=None)
