@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from sam2_video.sources.arrays import FrameArrays, is_pillow
 from sam2_video.sources.base import EndOfClip, VideoSource
+from sam2_video.sources.capture import STREAMS
 from sam2_video.sources.folder import PICTURE_TYPES, FrameFolder, PictureFiles
+from sam2_video.sources.live import LiveOptions, LiveSource, is_live, open_live
 from sam2_video.sources.pages import count_pages
 from sam2_video.sources.pictures import read_picture
 from sam2_video.sources.remote import local_path, open_address
@@ -27,10 +29,14 @@ __all__ = [
     "EndOfClip",
     "FrameArrays",
     "FrameFolder",
+    "LiveOptions",
+    "LiveSource",
     "PictureFiles",
     "Selection",
     "VideoFile",
     "VideoSource",
+    "is_live",
+    "open_live",
     "open_source",
     "read_picture",
     "select",
@@ -50,8 +56,9 @@ def open_source(
 
     A path or file://, http:// or https:// address of a video, an animated or many-page picture or a picture;
     a folder of pictures; a list of their paths; arrays, tensors or Pillow pictures, together or one by one;
-    an open source. `start`, `stop`, `stride` or `fps` choose frames of it, as `select` says. `backend` is
-    "auto", "pyav", "opencv" or "decord" and matters for video files only. Raises SourceError.
+    an open source; the number of a camera, the address of a stream or a pipe, as `open_live` takes them.
+    `start`, `stop`, `stride` or `fps` choose frames of it, as `select` says. `backend` is "auto", "pyav",
+    "opencv" or "decord" and matters for video files only. Raises SourceError.
     """
     opened = _open(source, backend)
     try:
@@ -63,6 +70,8 @@ def open_source(
 
 
 def _open(source: Any, backend: str) -> VideoSource:
+    if isinstance(source, int):
+        return open_live(source)
     if isinstance(source, (str, Path)):
         return _open_text(source, backend)
     if isinstance(source, VideoSource):
@@ -83,12 +92,13 @@ def _open_text(source: str | Path, backend: str) -> VideoSource:
         return _open_file(local_path(str(source)), backend)
     if scheme in ("http", "https"):
         fetched = open_address(str(source), PICTURE_TYPES, lambda file: _open_file(file, backend))
-        if fetched is not None:
-            return fetched
+        return open_live(source) if fetched is None else fetched
+    if is_live(source):
+        return open_live(source)
     if scheme:
-        # Live sources take over here: streams, and http addresses that turned out to be no file.
         raise SourceError(
-            f"{source} is not a file; expected the address of a video file, file:// or http(s)://"
+            f"{source} has an unknown kind of address; expected file://, http(s):// or that of a stream, "
+            f"one of {', '.join(STREAMS)}"
         )
     return _open_file(Path(source), backend)
 

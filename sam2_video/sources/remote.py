@@ -83,10 +83,28 @@ def open_address(url: str, suffixes: set[str], open_file: Callable[[Path], Opene
     return source
 
 
+def is_file_address(url: str, suffixes: set[str]) -> bool:
+    """Is a file, not a stream, behind an http(s) address? The server is asked where the suffix does not tell.
+
+    Raises SourceError where it does not answer, and for a page of text.
+    """
+    if _suffix(url) in suffixes | VIDEO_TYPES:
+        return True
+    try:
+        with connect(url) as response:
+            return _is_file(url, response, None, extent(response)[1])
+    except (Refused, Interrupted) as error:
+        raise SourceError(f"cannot read {url}: {error}") from error
+
+
+def _suffix(url: str) -> str:
+    return PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).suffix.lower()
+
+
 def _fetch(url: str, folder: Path, suffixes: set[str]) -> Path | None:
     """Bring the whole file, over as many connections as it takes while each brings something."""
     download = _Download(url, folder / "part")
-    suffix = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).suffix.lower()
+    suffix = _suffix(url)
     failures, had = 0, 0
     while True:
         try:
