@@ -170,7 +170,7 @@ def test_an_iterator_is_read_once_and_lazily() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.full((48, 64, 3), 9, np.float32), "frame 1 of frames is float32 with values from 9 to 9; .*0 to 1"),
+        (np.full((48, 64, 3), 9, np.float32), "frames is float32 with values from 9 to 9; .*0 to 1"),
         (np.full((48, 64, 3), -0.1), "float64 with values from -0.1 to -0.1; .*undo a normalisation"),
         (np.full((48, 64, 3), np.nan, np.float32), "values from nan to nan"),
         (np.zeros((48, 64, 3), np.uint16), "frame 1 of frames is uint16 of shape .*; scale it to 0..255"),

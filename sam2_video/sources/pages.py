@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 
 from sam2_video.sources.base import DecodeError, Rgb
-from sam2_video.sources.pictures import TIFF_MARKS, Levels, Raw, as_rgb, has_alpha, pillow_pixels
+from sam2_video.sources.pictures import (
+    PILLOW_ERRORS,
+    TIFF_MARKS,
+    Levels,
+    Raw,
+    as_rgb,
+    has_alpha,
+    pillow_pixels,
+)
 
 PAGED_TYPES = {".gif", ".webp", ".png", ".apng", ".tif", ".tiff", ".avif"}
 LEAST_DELAY, USUAL_DELAY = 20.0, 100.0  # milliseconds: browsers show frames that last less as if ten a second
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError)  # what Pillow raises for files that are not right
 
 
 def count_pages(path: Path) -> int:
@@ -26,7 +33,7 @@ def count_pages(path: Path) -> int:
         with Image.open(path) as picture:
             count = int(getattr(picture, "n_frames", 1))
             return count - int(bool(picture.info.get("default_image")) and count > 1)
-    except (*_DAMAGE, Image.DecompressionBombError):
+    except PILLOW_ERRORS:
         return 1  # reading it says what is wrong
 
 
@@ -39,7 +46,7 @@ def open_pages(path: Path) -> AnimationDecoder | TiffDecoder | None:
             return TiffDecoder(path)
         animated = head.startswith((b"GIF8", b"\x89PNG")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         return AnimationDecoder(path) if animated or head[4:12] == b"ftypavis" else None
-    except (DecodeError, *_DAMAGE):
+    except (DecodeError, OSError):
         return None
 
 
@@ -56,12 +63,13 @@ class AnimationDecoder:
         from PIL import Image
 
         try:
+            self._path = path
             self._picture: Any = Image.open(path)
             count = int(getattr(self._picture, "n_frames", 1))
             self._poster = int(bool(self._picture.info.get("default_image")) and count > 1)
             self._delays = {0: self._show(0)}
-        except (*_DAMAGE, Image.DecompressionBombError) as error:
-            raise DecodeError(str(error) or type(error).__name__) from error
+        except PILLOW_ERRORS as error:
+            raise DecodeError(f"{type(error).__name__}: {error}") from error
         self.promised = count - self._poster  # a PNG's poster is shown where animation is not known
         self.fps: float | None = 1000 / self._delays[0] if self.promised > 1 else None
         self._at = 0
@@ -72,7 +80,7 @@ class AnimationDecoder:
         try:
             self._show(self._at)
             rgb = self._pixels()
-        except _DAMAGE as error:
+        except PILLOW_ERRORS as error:
             raise DecodeError(f"{type(error).__name__}: {error}") from error
         self._at += 1
         return rgb
@@ -100,6 +108,11 @@ class AnimationDecoder:
 
     def _show(self, frame: int) -> float:
         """Go to a frame and return its delay in milliseconds."""
+        from PIL import Image
+
+        if frame + self._poster < self._picture.tell():
+            self._picture.close()
+            self._picture = Image.open(self._path)  # going back in an APNG, Pillow loses its way
         self._picture.seek(frame + self._poster)
         self._picture.load()  # WebP tells a frame's duration once it is decoded
         delay = float(self._picture.info.get("duration") or 0)
@@ -176,7 +189,7 @@ class TiffDecoder:
         try:
             with Image.open(self._path) as picture:
                 return has_alpha(picture.mode)
-        except (*_DAMAGE, Image.DecompressionBombError):
+        except PILLOW_ERRORS:
             return False  # Pillow knows fewer kinds of TIFF
 
     def _page_by_pillow(self, page: int) -> Raw:
@@ -186,5 +199,5 @@ class TiffDecoder:
             with Image.open(self._path) as picture:
                 picture.seek(page)
                 return pillow_pixels(picture)
-        except (*_DAMAGE, Image.DecompressionBombError) as error:
+        except PILLOW_ERRORS as error:
             raise DecodeError(f"page {page}: {error}") from error

@@ -16,6 +16,7 @@ from sam2_video.types import SourceError
 
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of the sensors and formats there are
 SAMPLES = 16  # frames that are looked at to choose how a deep clip becomes 8-bit
+PILLOW_ERRORS = (Exception,)  # of damaged files: OSError, SyntaxError, KeyError, TypeError, struct.error, ...
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 Raw = NDArray[Any]  # (H, W) or (H, W, 3) RGB, of whatever type the file has
 
@@ -116,7 +117,7 @@ def _has_alpha(data: NDArray[np.uint8]) -> bool:
     try:
         with Image.open(BytesIO(data.tobytes())) as picture:
             return has_alpha(picture.mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except PILLOW_ERRORS:
         return False  # Pillow knows fewer kinds of TIFF
 
 
@@ -131,8 +132,8 @@ def _by_pillow(data: NDArray[np.uint8]) -> Raw | None:
     try:
         with Image.open(BytesIO(data.tobytes())) as picture:
             return pillow_pixels(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # SyntaxError is how some of its readers report damage
+    except PILLOW_ERRORS:
+        return None
 
 
 def pillow_pixels(picture: Any) -> Raw:
