@@ -18,23 +18,31 @@ from sam2_video.sources.pictures import (
     has_alpha,
     pillow_pixels,
 )
+from sam2_video.types import SourceError
 
 PAGED_TYPES = {".gif", ".webp", ".png", ".apng", ".tif", ".tiff", ".avif"}
 LEAST_DELAY, USUAL_DELAY = 20.0, 100.0  # milliseconds: browsers show frames that last less as if ten a second
 
 
 def count_pages(path: Path) -> int:
-    """Return how many pictures a file holds, from its headers; 1 also where it cannot be told."""
+    """Return how many pictures a file holds, from its headers; 1 also where only reading it can tell.
+
+    Raises SourceError for a file whose first picture is there, but whose list of pictures is cut off.
+    """
     from PIL import Image
 
     if path.suffix.lower() not in PAGED_TYPES:
         return 1
     try:
-        with Image.open(path) as picture:
-            count = int(getattr(picture, "n_frames", 1))
-            return count - int(bool(picture.info.get("default_image")) and count > 1)
+        picture = Image.open(path)
     except PILLOW_ERRORS:
-        return 1  # reading it says what is wrong
+        return 1
+    with picture:
+        try:
+            count = int(getattr(picture, "n_frames", 1))
+        except PILLOW_ERRORS as error:
+            raise SourceError(f"{path} is damaged: its pictures cannot be counted ({error})") from error
+        return count - int(bool(picture.info.get("default_image")) and count > 1)
 
 
 def open_pages(path: Path) -> AnimationDecoder | TiffDecoder | None:
