@@ -20,7 +20,7 @@ from sam2_video.prompts.shapes import Box, Clicks, Ellipse, Patch, Polygons, Sha
 from sam2_video.sources.folder import natural_key
 from sam2_video.types import ObjectInfo, PromptError
 
-SKIPPED = ("line", "linestrip", "rotation", "cuboid")
+SKIPPED = ("line", "linestrip", "points")
 POINT_COUNTS = {"circle": 2, "point": 1, "mask": 2}
 
 
@@ -82,9 +82,9 @@ def _shape(kind: str, entry: dict[str, Any]) -> Shape:
         raise PromptError(f"a {kind} has {len(points)} points, expected {POINT_COUNTS[kind]}")
     if kind == "polygon":
         return Polygons((polygon(points),))
-    if kind == "rectangle":
-        if len(points) not in (2, 4):  # opposite corners, or in newer versions all of them
-            raise PromptError(f"a rectangle has {len(points)} points, expected 2")
+    if kind in ("rectangle", "oriented_rectangle"):
+        if len(points) not in (2, 4):  # opposite corners, or all of them
+            raise PromptError(f"a rectangle has {len(points)} points, expected 2 or 4")
         xs, ys = [x for x, _ in points], [y for _, y in points]
         return Box((min(xs), min(ys), max(xs), max(ys)))
     if kind == "point":
@@ -109,8 +109,8 @@ def _mask(entry: dict[str, Any], points: list[list[float]]) -> Patch:
     values = decode_picture(data, "the mask")
     values = values[..., 0] if values.ndim == 3 else values
     (x0, y0), (x1, y1) = points
-    left, top = round(x0), round(y0)
-    size = round(y1) - top + 1, round(x1) - left + 1
+    left, top = int(x0), int(y0)
+    size = int(y1) - top + 1, int(x1) - left + 1
     if values.shape != size:
         raise PromptError(
             f"the mask is {values.shape[1]}x{values.shape[0]}, but its corners are {size[1]}x{size[0]} apart"

@@ -52,9 +52,10 @@ def a_number(value: Any, what: str) -> float:
     """Return a finite number. Raises PromptError, for text and bool too."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PromptError(f"{what} is {shown(value)}, expected a number")
-    if not -FARTHEST <= value <= FARTHEST:  # also false for NaN
-        finite = "not a finite number" if not math.isfinite(value) else "far outside of any picture"
-        raise PromptError(f"{what} is {value:g}, {finite}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PromptError(f"{what} is {value}, not a finite number")
+    if not -FARTHEST <= value <= FARTHEST:
+        raise PromptError(f"{what} is {shown(value)}, far outside of any picture")
     return float(value)
 
 

@@ -117,7 +117,10 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Patch:
-    """A mask that covers a part of the picture, from column `left` and row `top` on, or all of it."""
+    """A mask that covers a part of the picture, from column `left` and row `top` on, or all of it.
+
+    What reaches out of the picture is cut off.
+    """
 
     mask: Mask
     left: int = 0
@@ -128,12 +131,10 @@ class Patch:
         if self.whole:
             return fitting(self.mask, size)
         out = np.zeros(size, dtype=bool)
-        height, width = self.mask.shape
-        if self.left < 0 or self.top < 0 or self.top + height > size[0] or self.left + width > size[1]:
-            raise PromptError(
-                f"a mask of {width}x{height} at ({self.left}, {self.top}) reaches out of {size[1]}x{size[0]}"
-            )
-        out[self.top : self.top + height, self.left : self.left + width] = self.mask
+        y, x = max(self.top, 0), max(self.left, 0)
+        bottom, right = max(size[0] - self.top, 0), max(size[1] - self.left, 0)
+        inside = self.mask[y - self.top : bottom, x - self.left : right]
+        out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
         return out
 
     def scaled(self, x: float, y: float) -> Patch:
