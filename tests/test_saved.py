@@ -236,7 +236,7 @@ def test_another_clip_is_refused(
 def test_frames_in_memory_must_be_given_and_be_the_same(predictor: VideoPredictor, tmp_path: Path) -> None:
     with begun(predictor) as session:
         session.save(tmp_path / "work.sam2")
-    with pytest.raises(SourceError, match="does not say where its clip .* give source="):
+    with pytest.raises(SourceError, match=r"does not say where its clip .* give source="):
         predictor.resume(tmp_path / "work.sam2")
     with pytest.raises(SourceError, match="its content differs"):
         predictor.resume(tmp_path / "work.sam2", toy_clip(FRAMES, seed=1))
