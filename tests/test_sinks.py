@@ -109,7 +109,7 @@ def test_objects_csv(tmp_path: Path) -> None:
         sink.write(numbered_frame(5), second, "5")
     rows = list(csv.DictReader((tmp_path / "objects.csv").read_text().splitlines()))
     columns = ["frame", "object", "area", "x0", "y0", "x1", "y1", "iou", "presence", "prompted"]
-    assert list(rows[0]) == columns and len(rows) == 4
+    assert list(rows[0]) == [*columns, "name", "class"] and len(rows) == 4
     assert [(r["frame"], r["object"], r["prompted"]) for r in rows[:2]] == [("4", "1", "1"), ("4", "2", "0")]
     assert int(rows[0]["area"]) == first.masks[0].sum()
     assert [float(rows[1][k]) for k in ("x0", "y0", "x1", "y1")] == first.boxes[1].tolist()

@@ -11,32 +11,51 @@ from __future__ import annotations
 
 from sam2_video.sinks.background import BlurSink, GreenScreenSink
 from sam2_video.sinks.base import BaseSink, Sink
+from sam2_video.sinks.coco import CocoSink
 from sam2_video.sinks.cutout import CutoutPngSink, CutoutProresSink, CutoutVp9Sink
+from sam2_video.sinks.cvat import CvatSink
+from sam2_video.sinks.labelme import LabelMeSink
 from sam2_video.sinks.masks import MaskPngSink
+from sam2_video.sinks.mot import MotSink, MotsSink
+from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
 from sam2_video.sinks.result_log import ResultLog
+from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.run_json import versions, write_run_json
+from sam2_video.sinks.sav import SavSink
 from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.spool import ResultSpool
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.video import VideoWriter
+from sam2_video.sinks.yolo import YoloSink
+from sam2_video.sinks.youtube_vis import YouTubeVisSink
 
 __all__ = [
     "BaseSink",
     "BlurSink",
+    "CocoSink",
     "CutoutPngSink",
     "CutoutProresSink",
     "CutoutVp9Sink",
+    "CvatSink",
     "GreenScreenSink",
+    "LabelMeSink",
     "MaskPngSink",
+    "MotSink",
+    "MotsSink",
+    "ObjectMaskSink",
     "ObjectsCsvSink",
     "OverlaySink",
     "ResultLog",
     "ResultSpool",
+    "ReviewSink",
     "RleJsonSink",
+    "SavSink",
     "Sink",
     "Sound",
     "VideoWriter",
+    "YoloSink",
+    "YouTubeVisSink",
     "object_colour",
     "versions",
     "write_run_json",

@@ -8,11 +8,20 @@ from pathlib import Path
 
 from sam2_video.sinks.background import BlurSink, GreenScreenSink
 from sam2_video.sinks.base import Sink
+from sam2_video.sinks.coco import CocoSink
 from sam2_video.sinks.cutout import CutoutPngSink, CutoutProresSink, CutoutVp9Sink
+from sam2_video.sinks.cvat import CvatSink
+from sam2_video.sinks.labelme import LabelMeSink
 from sam2_video.sinks.masks import MaskPngSink
+from sam2_video.sinks.mot import MotSink, MotsSink
+from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink
+from sam2_video.sinks.sav import SavSink
+from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
+from sam2_video.sinks.yolo import YoloSink
+from sam2_video.sinks.youtube_vis import YouTubeVisSink
 
 FALLBACK_FPS = 25.0  # of videos made from clips without a clock, such as folders
 
@@ -28,6 +37,12 @@ class SinkOrder:
     bits: int = 8  # of mask pictures: 8 up to object 255, else 16
     start: int = 0  # first frame of the run
     stride: int = 1
+    frames: int | None = None  # of the whole clip, where that is known
+
+    @property
+    def clip_fps(self) -> float:
+        """The rate of the clip itself."""
+        return self.fps * self.stride
 
     @property
     def sound(self) -> Sound | None:
@@ -83,10 +98,59 @@ SINKS: dict[str, SinkKind] = {
         files=("blur.mp4",),
         note="mp4, background blurred",
     ),
+    "review": SinkKind(
+        lambda order: ReviewSink(order.out / "review.csv"),
+        files=("review.csv",),
+        note="CSV of frames to look at",
+    ),
     "objects": SinkKind(
         lambda order: ObjectsCsvSink(order.out / "objects.csv"), files=("objects.csv",), note="CSV"
     ),
     "rle": SinkKind(
         lambda order: RleJsonSink(order.out / "masks.jsonl"), files=("masks.jsonl",), note="JSON lines"
+    ),
+    "object-masks": SinkKind(
+        lambda order: ObjectMaskSink(order.out / "objects_png"),
+        files=("objects_png/*/*.png",),
+        note="PNG per object",
+    ),
+    "coco": SinkKind(
+        lambda order: CocoSink(order.out / "coco.json", order.clip, order.source),
+        files=("coco.json",),
+        note="COCO JSON",
+    ),
+    "youtube-vis": SinkKind(
+        lambda order: YouTubeVisSink(order.out / "youtube_vis.json", order.clip, order.source),
+        files=("youtube_vis.json",),
+        note="YouTube-VIS JSON",
+    ),
+    "sav": SinkKind(
+        lambda order: SavSink(order.out / "sav", order.clip, order.clip_fps, order.stride, order.frames),
+        files=("sav/*_manual.json",),
+        note="SA-V JSON",
+    ),
+    "mot": SinkKind(
+        lambda order: MotSink(order.out / "mot", order.clip, order.clip_fps, order.frames),
+        files=("mot/*.txt", "mot/*/seqinfo.ini", "mot/*/gt/*.txt"),
+        note="MOTChallenge boxes",
+    ),
+    "mots": SinkKind(
+        lambda order: MotsSink(order.out / "mots.txt"), files=("mots.txt",), note="MOTS run lengths"
+    ),
+    "labelme": SinkKind(
+        lambda order: LabelMeSink(order.out / "labelme", order.source),
+        files=("labelme/*.json",),
+        any_order=True,
+        note="LabelMe polygons",
+    ),
+    "cvat": SinkKind(
+        lambda order: CvatSink(order.out / "cvat.xml", order.clip, order.frames, order.stride),
+        files=("cvat.xml",),
+        note="CVAT for video 1.1",
+    ),
+    "yolo": SinkKind(
+        lambda order: YoloSink(order.out / "yolo"),
+        files=("yolo/labels/*.txt", "yolo/data.yaml"),
+        note="YOLO-seg labels",
     ),
 }

@@ -3,77 +3,26 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.postprocess import RunLengths, encode_rle
-from sam2_video.sinks.base import BaseSink, finish, make_folder, part_name, remove, reported
-from sam2_video.types import FrameResult, SinkError
+from sam2_video.sinks.text import TextSink
+from sam2_video.types import FrameResult
 
-COLUMNS = ("frame", "object", "area", "x0", "y0", "x1", "y1", "iou", "presence", "prompted")
-
-
-class LinesSink(BaseSink):
-    """A text file that grows by the lines of a frame, and gets its name when it is closed.
-
-    Every frame is flushed: after a crash the hidden `.part` file holds all frames that were finished.
-    """
-
-    header = ""
-
-    def __init__(self, path: str | Path) -> None:
-        """Raises SinkError where the file cannot be made."""
-        self._path = Path(path)
-        self._part = part_name(self._path)
-        make_folder(self._path.parent)
-        with reported(self._path):
-            if self._path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a folder")
-            self._file: IO[str] | None = self._part.open("w", encoding="utf-8", newline="")
-        try:
-            self.append(self.header)
-        except BaseException:
-            self.discard()
-            raise
-
-    def append(self, text: str) -> None:
-        """Write text and flush it. Raises SinkError."""
-        if self._file is None:
-            raise SinkError(f"{self._path} is closed; nothing more can be written")
-        with reported(self._path):
-            self._file.write(text)
-            self._file.flush()
-
-    def close(self) -> None:
-        """Give the file its name; closing again does nothing."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        try:
-            with reported(self._path):
-                file.close()
-        except SinkError:
-            remove(self._part)
-            raise
-        finish(self._part, self._path)
-
-    def discard(self) -> None:
-        """Remove the file."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            with suppress(OSError):  # a full disk: what could not be written is not wanted either
-                file.close()
-            remove(self._part)
+COLUMNS = (
+    *("frame", "object", "area", "x0", "y0", "x1", "y1", "iou", "presence", "prompted"),
+    *("name", "class"),  # last, so that readers of the columns before them go on working
+)
 
 
-class ObjectsCsvSink(LinesSink):
+class ObjectsCsvSink(TextSink):
     """A CSV with one row per object and frame: area and box in pixels, predicted IoU, presence logit.
 
     The box is x0, y0, x1, y1, last column and row included, empty for an empty mask; `prompted` is 0 or 1.
@@ -85,40 +34,74 @@ class ObjectsCsvSink(LinesSink):
         """Write one row per object. Raises SinkError."""
         text = StringIO()
         rows = csv.writer(text, lineterminator="\n")
-        for row, object_id in enumerate(result.object_ids):
-            area = int(np.count_nonzero(result.masks[row]))
-            box = [int(v) for v in result.boxes[row]] if area else [""] * 4
-            iou, presence = f"{float(result.iou[row]):.4f}", f"{float(result.presence[row]):.3f}"
-            rows.writerow([result.frame, object_id, area, *box, iou, presence, int(is_prompted(result, row))])
+        for values in table_rows(result):
+            values |= {"iou": f"{values['iou']:.4f}", "presence": f"{values['presence']:.3f}"}
+            rows.writerow(["" if values[column] is None else values[column] for column in COLUMNS])
         self.append(text.getvalue())
 
 
-class RleJsonSink(LinesSink):
+class RleJsonSink(TextSink):
     """JSON Lines with one COCO run-length mask per object and frame, as `pycocotools` reads it.
 
-    A line holds frame, name, object, segmentation {size: [H, W], counts: text}, area, bbox [x, y, w, h], iou
-    and presence. Masks of different objects may overlap.
+    A line holds frame, name (of the frame), object, segmentation {size: [H, W], counts: text}, area, bbox
+    [x, y, w, h], iou, presence, object_name and category. Masks of different objects may overlap.
     """
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Write one line per object. Raises SinkError."""
         lines = []
         for row, object_id in enumerate(result.object_ids):
-            runs = encode_rle(result.masks[row])
-            area = sum(runs["counts"][1::2])
-            x0, y0, x1, y1 = (int(v) for v in result.boxes[row])
+            mask, info = CocoMask.of(result, row), result.info_of(row)
             line: dict[str, Any] = {
                 "frame": result.frame,
                 "name": frame_name,
                 "object": object_id,
-                "segmentation": {"size": runs["size"], "counts": compress_runs(runs)},
-                "area": area,
-                "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0],
+                "segmentation": mask.segmentation,
+                "area": mask.area,
+                "bbox": mask.bbox,
                 "iou": round(float(result.iou[row]), 4),
                 "presence": round(float(result.presence[row]), 3),
+                "object_name": info.name,
+                "category": info.category,
             }
             lines.append(json.dumps(line) + "\n")
         self.append("".join(lines))
+
+
+def table_rows(result: FrameResult) -> Iterator[dict[str, Any]]:
+    """Yield what `COLUMNS` name for each object; the box of an empty mask is four times None."""
+    for row, object_id in enumerate(result.object_ids):
+        area, info = int(np.count_nonzero(result.masks[row])), result.info_of(row)
+        box = [int(v) for v in result.boxes[row]] if area else [None] * 4
+        yield {
+            "frame": result.frame,
+            "object": object_id,
+            "area": area,
+            **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+            "iou": float(result.iou[row]),
+            "presence": float(result.presence[row]),
+            "prompted": int(is_prompted(result, row)),
+            "name": info.name,
+            "class": info.category,
+        }
+
+
+@dataclass(frozen=True)
+class CocoMask:
+    """A mask in the words of COCO and its relatives."""
+
+    segmentation: dict[str, Any]  # size: [H, W], counts: compressed text
+    area: int
+    bbox: list[int]  # x, y, width, height; zeros for an empty mask
+
+    @classmethod
+    def of(cls, result: FrameResult, row: int) -> CocoMask:
+        """The mask of one object of a result."""
+        runs = encode_rle(result.masks[row])
+        area = sum(runs["counts"][1::2])
+        x0, y0, x1, y1 = (int(v) for v in result.boxes[row])
+        bbox = [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0]
+        return cls({"size": runs["size"], "counts": compress_runs(runs)}, area, bbox)
 
 
 def is_prompted(result: FrameResult, row: int) -> bool:

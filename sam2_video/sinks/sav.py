@@ -1,0 +1,155 @@
+"""SA-V JSON: the masklets of a video as the SA-V data set stores those of its training videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_video.sinks.chains import Chains
+from sam2_video.sinks.names import file_name
+from sam2_video.sinks.tables import CocoMask, compress_runs, is_prompted
+from sam2_video.sinks.text import TextSink, json_list
+from sam2_video.types import FrameResult, ObjectInfo, SinkError
+
+SMALL, MEDIUM = 32**2, 96**2  # pixels: where the buckets of SA-V's README end
+
+
+@dataclass
+class _Masklet:
+    """What SA-V says of a masklet, counted as frames come."""
+
+    first: int  # place in the list of frames
+    latest: int  # of the frames written, the last on which it was seen
+    info: ObjectInfo = field(default_factory=ObjectInfo)
+    visible: int = 0
+    area: int = 0
+    changes: int = 0  # of visibility, after the first appearance
+    edited: int = 0
+
+    def see(self, frame: int, mask: CocoMask, info: ObjectInfo) -> None:
+        """Take a frame on which the masklet is visible; `frame` counts the frames written."""
+        if self.visible and frame != self.latest + 1:
+            self.changes += 2  # it was gone and is back
+        self.latest, self.info = frame, info
+        self.visible += 1
+        self.area += mask.area
+
+
+class SavSink(TextSink):
+    """`FOLDER/<clip>_manual.json`, where SA-V's `SAVDataset(FOLDER, annot_sample_rate=stride)` finds it.
+
+    The k-th entry of `masklet` is frame k * stride: frames before the first one tracked, and any that are
+    left out, are there without a mask. An entry lists all masklets, in the order of `masklet_id`, which holds
+    object ids; an object that is never seen is left out. Masklets are "manual", as somebody prompted them.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        clip: str = "clip",
+        fps: float | None = None,
+        stride: int = 1,
+        frames: int | None = None,
+    ) -> None:
+        """`fps` and `frames` are those of the whole clip, where they are known. Raises SinkError."""
+        self._clip = file_name(clip) or "clip"
+        self._entries = Chains(folder)
+        super().__init__(Path(folder) / f"{self._clip}_manual.json")
+        self._fps, self._stride, self._frames = fps, stride, frames
+        self._masklets: dict[int, _Masklet] = {}
+        self._size = (0, 0)
+        self._written = 0
+        self._length = 0  # of `masklet`
+
+    def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
+        """Set one frame aside. Raises SinkError, also for frames closer together than the stride."""
+        self.check_order(result.frame)
+        place = result.frame // self._stride
+        if place < self._length:
+            raise SinkError(
+                f"frame {result.frame} is closer to the one before than the stride, {self._stride}"
+            )
+        if not self._written:
+            self._size = result.size
+        masks = {}
+        for row, object_id in enumerate(result.object_ids):
+            mask = CocoMask.of(result, row)
+            known = self._masklets.get(object_id)
+            if mask.area:
+                known = self._masklets.setdefault(object_id, _Masklet(place, self._written))
+                known.see(self._written, mask, result.info_of(row))
+                masks[object_id] = mask.segmentation["counts"]
+            if known is not None:
+                known.edited += is_prompted(result, row)
+        self._entries.append(0, json.dumps([place, list(masks.items())]))
+        self._written += 1
+        self._length = place + 1
+
+    def ending(self) -> Iterator[str]:
+        yield json.dumps(self._video())[:-1] + ', "masklet": '
+        yield from json_list(self._frame_entries())
+        yield ", " + json.dumps(self._table())[1:] + "\n"
+
+    def release(self) -> None:
+        self._entries.close()
+
+    def _frame_entries(self) -> Iterator[str]:
+        size = list(self._size)
+        nothing = {"size": size, "counts": compress_runs({"size": size, "counts": [size[0] * size[1]]})}
+        empty = json.dumps([nothing] * len(self._masklets))
+        next_place = 0
+        for text in self._entries.read(0):
+            place, pairs = json.loads(text)
+            yield from [empty] * (place - next_place)
+            masks = dict(pairs)
+            entry = [{"size": size, "counts": masks[k]} if k in masks else nothing for k in self._masklets]
+            yield json.dumps(entry)
+            next_place = place + 1
+
+    def _video(self) -> dict[str, Any]:
+        seen = (self._length - 1) * self._stride + 1 if self._length else 0
+        frames = self._frames or seen
+        height, width = self._size
+        return {
+            "video_id": self._clip,
+            "video_duration": frames / self._fps if self._fps else None,
+            "video_frame_count": float(frames),
+            "video_height": float(height),
+            "video_width": float(width),
+            "video_resolution": float(height * width),
+            "video_environment": "unknown",
+            "video_split": "unknown",
+        }
+
+    def _table(self) -> dict[str, Any]:
+        all_of_them = list(self._masklets.values())
+        sizes = [masklet.area / masklet.visible for masklet in all_of_them]
+        return {
+            "masklet_id": list(self._masklets),
+            "masklet_size_rel": [size / (self._size[0] * self._size[1]) for size in sizes],
+            "masklet_size_abs": sizes,
+            "masklet_size_bucket": [bucket(size) for size in sizes],
+            "masklet_visibility_changes": [
+                masklet.changes + (masklet.latest < self._written - 1) for masklet in all_of_them
+            ],
+            "masklet_first_appeared_frame": [masklet.first for masklet in all_of_them],
+            "masklet_frame_count": [self._written] * len(all_of_them),
+            "masklet_edited_frame_count": [masklet.edited for masklet in all_of_them],
+            "masklet_type": ["manual"] * len(all_of_them),
+            "masklet_stability_score": [None] * len(all_of_them),
+            "masklet_num": len(all_of_them),
+            # SA-V has no names; its readers pass over keys that they do not know.
+            "masklet_name": [masklet.info.name for masklet in all_of_them],
+            "masklet_category": [masklet.info.category for masklet in all_of_them],
+        }
+
+
+def bucket(area: float) -> str:
+    """Return SA-V's word for a mean area in pixels."""
+    return "small" if area < SMALL else "medium" if area < MEDIUM else "large"

@@ -1,0 +1,166 @@
+"""What holds of every format: whole or not there, the same bytes for the same results, constant memory."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam2_video.sinks import ResultLog, Sink, base
+from sam2_video.sinks.registry import SINKS, SinkOrder
+from sam2_video.types import FrameResult, SinkError
+from tests.sinks.story import files, frame_name, result_of, story, write
+
+SINGLE = ["coco", "youtube-vis", "sav", "mots", "cvat"]  # one file each
+FORMATS = [*SINGLE, "mot", "yolo", "labelme", "object-masks"]
+
+
+def small_ids(results: list[FrameResult]) -> list[FrameResult]:
+    return [replace(r, object_ids=tuple(min(k, 900) for k in r.object_ids)) for r in results]
+
+
+def open_sink(name: str, out: Path) -> Sink:
+    order = SinkOrder(out, "clip", source="clip.mp4", fps=12.5, start=3, stride=2, frames=30)
+    return SINKS[name].make(order)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def run(name: str, out: Path, results: list[FrameResult]) -> dict[str, bytes]:
+    with open_sink(name, out) as sink:
+        write(sink, results)
+    return contents(out)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_registry_knows_every_file(name: str, tmp_path: Path) -> None:
+    found = run(name, tmp_path, small_ids(story()))
+    assert found and all(any(fnmatch(file, p) for p in SINKS[name].files) for file in found)
+    for pattern in SINKS[name].files:
+        assert any(fnmatch(file, pattern) for file in found), f"nothing is called {pattern}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_results_make_the_same_bytes(name: str, tmp_path: Path) -> None:
+    """Also results that were set aside and read back, which is how a run goes on."""
+    results = small_ids(story())
+    with ResultLog.temporary(tmp_path) as log:
+        for result in results:
+            log.append(result)
+        kept = list(log.in_order())
+    first = run(name, tmp_path / "a", results)
+    assert first == run(name, tmp_path / "b", results) == run(name, tmp_path / "c", kept)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_run_cut_short_is_a_shorter_run(name: str, tmp_path: Path) -> None:
+    """Two frames and close: what is there does not depend on what would have come."""
+    two = run(name, tmp_path / "two", small_ids(story())[:2])
+    sink = open_sink(name, tmp_path / "cut")
+    write(sink, small_ids(story())[:2])
+    sink.close()
+    after = contents(tmp_path / "cut")
+    sink.close()
+    sink.discard()
+    assert contents(tmp_path / "cut") == after == two
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "mot"])
+def test_discarding_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_sink(name, tmp_path) as sink:
+        write(sink, small_ids(story())[:3])
+        raise KeyboardInterrupt
+    assert files(tmp_path) == []
+    before = run(name, tmp_path, small_ids(story()))
+    with pytest.raises(KeyboardInterrupt), open_sink(name, tmp_path) as sink:
+        write(sink, small_ids(story())[:1])
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == before, "an old file stays until the new one is whole"
+    with pytest.raises(SinkError, match="is closed"):
+        write(sink, small_ids(story())[3:])
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "mot"])
+@pytest.mark.parametrize("moment", ["writing", "closing", "renaming"])
+def test_full_disk(name: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, real: Any) -> None:
+            self.real = real
+
+        def write(self, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    sink: Any = open_sink(name, tmp_path)
+    holder = sink._truth if name == "mot" else sink
+    write(sink, small_ids(story())[:2])
+    with pytest.raises(SinkError, match="the disk is full"), sink:
+        if moment == "renaming":
+            monkeypatch.setattr(Path, "replace", full)
+        else:
+            holder._file = Full(holder._file)
+        if moment == "writing":
+            holder.append("x")
+        elif name in ("mots", "mot"):
+            monkeypatch.setattr(Path, "replace", full)  # lines have no ending that could fail
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_unwritable_output(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SinkError, match="cannot write"):
+        open_sink(name, tmp_path / "file")
+    monkeypatch.setattr(base.os, "access", lambda path, mode: False)  # tests may run as root, who may do all
+    with pytest.raises(SinkError, match="no permission to write there; choose another output folder"):
+        open_sink(name, tmp_path)
+    assert files(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "mot", "yolo"])
+def test_memory_does_not_grow_with_the_clip(name: str, tmp_path: Path) -> None:
+    comb = np.zeros((16, 16), bool)
+    comb[::2], comb[:, 0] = True, True  # a long text: a list of such would show
+    masks, rgb = {1: comb, 2: comb.T}, np.zeros((16, 16, 3), np.uint8)
+
+    def feed(sink: Sink, frames: range) -> int:
+        for frame in frames:
+            sink.write(rgb, result_of(frame, masks, size=(16, 16)), frame_name(frame))
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    sink = SINKS[name].make(SinkOrder(tmp_path, "clip"))
+    tracemalloc.start()
+    try:
+        early, late = feed(sink, range(50)), feed(sink, range(50, 450))
+        tracemalloc.reset_peak()
+        sink.close()
+        closing = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert late - early < 4_000, "bytes, for 400 frames"
+    assert closing - late < 100_000, "the file is completed piece by piece"
+
+
+def test_only_files_of_single_frames_come_in_any_order() -> None:
+    assert {name for name in FORMATS if SINKS[name].any_order} == {"labelme"}
+
+
+def test_the_order_says_what_the_clip_is_like(tmp_path: Path) -> None:
+    with SINKS["sav"].make(SinkOrder(tmp_path, "a/b c", fps=10.0, stride=3, frames=60)) as sink:
+        write(sink, [result_of(6, {1: np.ones((40, 56), bool)})])
+    text = (tmp_path / "sav" / "a_b_c_manual.json").read_text()
+    assert '"video_duration": 2.0' in text, "60 frames at 30 frames a second, of which every third is used"
