@@ -20,7 +20,6 @@ from sam2_video.sinks.mot import MotSink, MotsSink
 from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
 from sam2_video.sinks.result_log import ResultLog
-from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.run_json import versions, write_run_json
 from sam2_video.sinks.sav import SavSink
 from sam2_video.sinks.sound import Sound
@@ -48,7 +47,6 @@ __all__ = [
     "OverlaySink",
     "ResultLog",
     "ResultSpool",
-    "ReviewSink",
     "RleJsonSink",
     "SavSink",
     "Sink",
