@@ -102,8 +102,11 @@ def _shape(kind: str, entry: dict[str, Any]) -> Shape:
 
 def _mask(entry: dict[str, Any], points: list[list[float]]) -> Patch:
     """Decode a PNG that covers the box between two pixels, both included."""
+    text = a_text(entry.get("mask"), "mask")
+    if not text:
+        raise PromptError("a mask needs its picture in 'mask'")
     try:
-        data = base64.b64decode(a_text(entry.get("mask"), "mask"), validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise PromptError(f"the mask is not base64: {error}") from None
     values = decode_picture(data, "the mask")

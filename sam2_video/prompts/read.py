@@ -60,11 +60,17 @@ def read_prompts(
     problems = Problems(path)
     facts = ClipFacts(clip)
     request = Request(path, facts, sequence, problems)
-    name = _recognise(request) if format is None else format
-    if name not in FORMATS:
-        raise PromptError(f"format is {name!r}; known formats: {', '.join(FORMATS)}")
-    with problems.at(""):
+    if format is not None and format not in FORMATS:
+        raise PromptError(f"format is {format!r}; known formats: {', '.join(FORMATS)}")
+    found, name = Found(), format or ""
+    try:
+        path.stat()
+        name = format or _recognise(request)
         found = FORMATS[name](request)
+    except PromptError as error:
+        problems.add("", str(error))
+    except OSError as error:
+        raise PromptError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     problems.check()  # what is wrong with the file itself, before anybody looks at the clip
     placed = place(found, facts, frames, problems)
     if facts.size is not None:

@@ -38,7 +38,7 @@ def cvat_export() -> dict[str, Any]:
 
     return {
         "licenses": [{"name": "", "id": 0, "url": ""}],
-        "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": "", "year": ""},
+        "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": ""},
         "categories": [
             {"id": 1, "name": "person", "supercategory": ""},
             {"id": 2, "name": "dog", "supercategory": ""},
@@ -212,6 +212,7 @@ def test_a_list_of_results_is_not_a_data_set(tmp_path: Path) -> None:
 
 def youtube_vis() -> dict[str, Any]:
     mask = rectangle(5, 5, 20, 15)
+    everything = {"size": [40, 60], "counts": [0, 2400]}
     return {
         "info": {"description": "", "version": "1.0", "year": 2021},
         "videos": [
@@ -225,7 +226,7 @@ def youtube_vis() -> dict[str, Any]:
              "areas": [None, 150, 150, None], "bboxes": [None, [5, 5, 15, 10], [5, 5, 15, 10], None],
              "segmentations": [None, compressed(mask), compressed(mask), None]},
             {"id": 22, "video_id": 3, "category_id": 8, "iscrowd": 0, "height": 40, "width": 60,
-             "areas": [], "bboxes": [], "segmentations": [{"size": [40, 60], "counts": [0, 2400]}, None, None, None]},
+             "areas": [], "bboxes": [], "segmentations": [everything, None, None, None]},
             {"id": 23, "video_id": 4, "category_id": 8, "segmentations": [compressed(mask)]},
         ],
     }  # fmt: skip
