@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
@@ -29,7 +30,9 @@ def connect(url: str, start: int = 0, version: str | None = None) -> HTTPRespons
 
     Raises Interrupted where another attempt may help, Refused where it will not.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "sam2_video", "Accept-Encoding": "identity"})
+    address = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # as people write them, with spaces
+    headers = {"User-Agent": "sam2_video", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(address, headers=headers)
     if start:
         request.add_header("Range", f"bytes={start}-")
         if version and not version.startswith("W/"):

@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from sam2_video.sources import (
     EndOfClip,
@@ -84,8 +86,6 @@ def test_all_become_eight_bit_rgb(kind: str, tmp_path: Path) -> None:
 
 
 def test_camera_orientation_is_honoured(tmp_path: Path) -> None:
-    from PIL import Image
-
     picture = Image.fromarray(numbered_frame(1))
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned: show it rotated clockwise
@@ -97,8 +97,6 @@ def test_camera_orientation_is_honoured(tmp_path: Path) -> None:
 
 @needs_shared
 def test_jpeg_pixels_are_those_of_pil() -> None:
-    from PIL import Image
-
     path = SHARED / "reference" / "frames" / "bedroom" / "00000.jpg"
     with Image.open(path) as picture:
         assert np.array_equal(read_picture(path), np.asarray(picture.convert("RGB")))
@@ -142,6 +140,80 @@ def test_arrays_of_all_shapes(tmp_path: Path) -> None:
             with pytest.raises(EndOfClip):
                 clip.read(4)
     assert open_source(frames[0]).count == 1
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "float16"])
+@pytest.mark.parametrize("order", ["last", "first"])
+def test_arrays_and_tensors(library: str, kind: str, order: str) -> None:
+    """Channels last or first, 0 to 255 or 0 to 1, together, in a list, or one by one."""
+    frames = np.stack([numbered_frame(k) for k in range(4)])
+    clip = frames if kind == "uint8" else (frames / 255).astype(kind)
+    clip = clip if order == "last" else clip.transpose(0, 3, 1, 2)
+    whole = clip if library == "numpy" else torch.from_numpy(clip.copy())
+    for value in (whole, list(whole), (frame for frame in whole)):
+        with open_source(value) as source:
+            assert source.size == (48, 64)
+            for k in range(4):
+                rgb = source.read(k)
+                assert rgb.dtype == np.uint8 and rgb.flags.c_contiguous and np.array_equal(rgb, frames[k])
+    assert open_source(whole).count == 4 and open_source(whole[0]).count == 1
+    assert np.array_equal(open_source(whole[1]).read(0), frames[1])
+
+
+def test_tensors_that_need_care() -> None:
+    clip = torch.rand(3, 5, 48, 64).transpose(0, 1).requires_grad_()  # (5, 3, 48, 64), not contiguous
+    expected = (clip.detach().numpy() * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
+    assert all(np.array_equal(rgb, expected[k]) for k, rgb in open_source(clip).frames())
+    half = open_source(clip.detach().to(torch.bfloat16))  # numpy has no such type
+    assert np.abs(half.read(4).astype(int) - expected[4]).max() <= 1
+    with pytest.raises(SourceError, match=r"values from -1 to 1; .*undo a normalisation"):
+        open_source(torch.linspace(-1, 1, 48 * 64 * 3).reshape(1, 3, 48, 64))
+
+
+def test_grey_arrays() -> None:
+    grey = np.stack([numbered_frame(k)[..., 0] for k in range(4)])
+    expected = np.repeat(grey[..., None], 3, axis=3)
+    for value in (grey, list(grey), torch.from_numpy(grey), grey[..., None], grey[:, :, :, None] / 255):
+        with open_source(value) as clip:
+            assert clip.count == 4 and all(np.array_equal(rgb, expected[k]) for k, rgb in clip.frames())
+    for one in (grey[0], grey[0][..., None], torch.from_numpy(grey[0])):
+        with open_source(one) as clip:
+            assert clip.count == 1 and np.array_equal(clip.read(0), expected[0])
+
+
+def test_pillow_pictures_paths_and_arrays_together(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(numbered_frame(k)) for k in range(3)]
+    pictures[1].save(tmp_path / "1.png")
+    for value in ([pictures[0], str(tmp_path / "1.png"), numbered_frame(2)], iter(pictures)):
+        with open_source(value) as clip:
+            assert all(np.array_equal(clip.read(k), numbered_frame(k)) for k in range(3))
+    with open_source(pictures[2]) as clip:
+        assert clip.count == 1 and np.array_equal(clip.read(0), numbered_frame(2))
+    modes = zip(pictures, ("L", "P", "CMYK"), strict=True)
+    grey = open_source([picture.convert(mode) for picture, mode in modes])
+    assert grey.read(0).shape == (48, 64, 3) and grey.read(2).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(5,), (2, 3, 4, 5, 6), (4, 48, 64, 2), (4, 48, 64, 4), (4, 4, 48, 64), (4, 0, 64)]
+)
+def test_arrays_of_no_clip(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SourceError, match=r"of shape .*; expected"):
+        open_source(np.zeros(shape, np.uint8))
+
+
+def test_reading_a_frame_again_converts_nothing() -> None:
+    class Counting(list[NDArray[np.float32]]):
+        reads = 0
+
+        def __getitem__(self, at: int) -> NDArray[np.float32]:  # type: ignore[override]
+            type(self).reads += 1
+            return super().__getitem__(at)
+
+    with FrameArrays(Counting([np.full((48, 64, 3), 0.5, np.float32)] * 3)) as clip:
+        assert clip.read(1) is clip.read(1) and clip.read(1).max() == 128
+        assert Counting.reads == 2  # the first frame, for its size, and this one
 
 
 def test_an_iterator_is_read_once_and_lazily() -> None:

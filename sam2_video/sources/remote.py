@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,7 @@ def open_address(url: str, suffixes: set[str], open_file: Callable[[Path], Opene
     if source is None:
         remove()
     else:
-        source.after_close(remove)
+        source.after_close(weakref.finalize(source, remove))  # also if nobody closes it
     return source
 
 
