@@ -102,7 +102,9 @@ def _read_track(
     entry: dict[str, Any], place: Place, info: ObjectInfo, size: Size | None, found: Found, problems: Problems
 ) -> None:
     """Add one object of a YouTube-VIS file."""
-    number = whole(entry.get("id"), "id")
+    key, number = _identity(entry)
+    if key is None:  # in the data set itself an annotation is an object
+        key = number = whole(entry.get("id"), "id")
     masks = a_list(entry.get("segmentations"), "segmentations")
     if len(masks) != len(found.pictures):
         raise PromptError(f"{len(masks)} segmentations for {len(found.pictures)} frames")
@@ -112,7 +114,7 @@ def _read_track(
         with problems.at(place.at("segmentations", k)):
             shape = _shape({"segmentation": mask}, size)
             found.annotations.append(
-                Annotation(found.pictures[k], shape, place.at("segmentations", k), number, number, info, size)
+                Annotation(found.pictures[k], shape, place.at("segmentations", k), key, number, info, size)
             )
 
 
