@@ -189,15 +189,16 @@ class MemoryBank:
         for past in [past for past in self.tracked if self._is_out_of_reach(past, frame, pace)]:
             self.drop(past)
 
-    def unreachable_prompted(self, frame: int, pace: int = 1) -> list[int]:
+    def unreachable_prompted(self, frame: int, pace: int = 1, spare: int = 0) -> list[int]:
         """Prompted frames that no frame after `frame` can attend to or reach when walking on at `pace`.
 
-        As many as the policy's limit lie nearer behind; what is prompted later can only add to these.
+        As many as the policy's limit lie nearer behind, and what is prompted later can only add to these.
+        `spare` more are kept, for when so many are taken back.
         """
         if self.policy.prompted is None:
             return []
         behind = [past for past in self.prompted if (frame - past) * pace >= 0]
-        far = sorted(behind, key=lambda past: past * pace)[: -self.policy.prompted]
+        far = sorted(behind, key=lambda past: past * pace)[: -(self.policy.prompted + spare)]
         return [past for past in far if self._is_out_of_reach(past, frame, pace)]
 
     def _is_out_of_reach(self, past: int, frame: int, pace: int) -> bool:
