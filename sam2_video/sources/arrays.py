@@ -21,8 +21,8 @@ class FrameArrays(Source):
 
     Takes one array or tensor, (T, H, W, 3), (T, 3, H, W) or grey (T, H, W), or any iterable of frames:
     arrays, tensors, Pillow pictures, paths. A frame is RGB (an array cannot tell that it is BGR) or grey,
-    uint8 or floating point within 0..1. An iterable is read once and in order: its `count` is None until it ends,
-    and only its latest frame can be read again.
+    uint8 or floating point within 0..1. An iterable is read once and in order: its `count` is None until it
+    ends, and only its latest frame can be read again.
     """
 
     def __init__(self, frames: Any, fps: float | None = None, name: str = "frames") -> None:

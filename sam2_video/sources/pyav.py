@@ -28,6 +28,7 @@ COUNTABLE = {
     *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"),
     *("rawvideo", "png", "apng", "qtrle", "huffyuv", "ffvhuff", "utvideo", "jpeg2000", "v210", "cfhd"),
 }
+BT601 = (0, 2, 5, 6)  # numbers of its matrix in FFmpeg, which it takes also for those without (0 and 2)
 COVER = 0x400  # disposition of a picture that is the cover of a file of sound
 
 
@@ -77,8 +78,7 @@ class PyAvDecoder:
             raise DecodeError(f"PyAV is not installed (pip install 'sam2_video[video]'; {error})") from error
         self._av, self._path = av, path
         self._reformatter = VideoReformatter()  # one for all frames: making it costs more than using it
-        # Threads that each convert a piece of one frame are slower than the one thread of versions before 17.
-        self._threads: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+        self._version = int(av.__version__.split(".")[0])
         self._failed = False  # a packet could not be decoded: from then on frames may be missing
         self._at: int = 0  # the frame that is read next
         self._container, self._stream = self._open()
@@ -141,7 +141,7 @@ class PyAvDecoder:
             container = self._av.open(str(self._path), metadata_errors="replace")
         except (self._av.FFmpegError, ValueError) as error:
             raise DecodeError(_reason(error)) from error
-        videos = [s for s in container.streams.video if not int(getattr(s, "disposition", 0) or 0) & COVER]
+        videos = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not videos or videos[0].codec_context is None:
             container.close()
             raise DecodeError("it holds no video that can be decoded")
@@ -232,11 +232,20 @@ class PyAvDecoder:
         import cv2
 
         # The way of OpenCV, to BGR and bicubic in colour, gives the pixels of OpenCV.
-        convert = self._reformatter.reformat
-        bgr = convert(frame, format="bgr24", interpolation="BICUBIC", **self._threads).to_ndarray()
+        options: dict[str, Any] = {"format": "bgr24", "interpolation": "BICUBIC"}
+        if self._version >= 17:
+            options["threads"] = 1  # it would start some, which is slower
+        elif frame.colorspace not in BT601:  # older versions heed the matrix only if another one is wanted
+            options.update(dst_colorspace="ITU601", src_color_range=2 if frame.color_range == 2 else 0)
+        bgr = self._reformatter.reformat(frame, **options).to_ndarray()
         if self._turn is None:
             self._turn = _display_matrix(frame)
         return np.ascontiguousarray(_turned(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self._turn), dtype=np.uint8)
+
+
+def _is_cover(stream: Any) -> bool:
+    disposition = getattr(stream, "disposition", 0)  # an int, a flag, or missing, by the version of PyAV
+    return bool(int(getattr(disposition, "value", disposition) or 0) & COVER)
 
 
 def _index_by_packets(container: InputContainer, stream: Any) -> FrameIndex:
