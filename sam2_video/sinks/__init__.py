@@ -20,10 +20,10 @@ from sam2_video.sinks.mot import MotSink, MotsSink
 from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink, object_colour
 from sam2_video.sinks.result_log import ResultLog
+from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.run_json import versions, write_run_json
 from sam2_video.sinks.sav import SavSink
 from sam2_video.sinks.sound import Sound
-from sam2_video.sinks.spool import ResultSpool
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.video import VideoWriter
 from sam2_video.sinks.yolo import YoloSink
@@ -46,7 +46,7 @@ __all__ = [
     "ObjectsCsvSink",
     "OverlaySink",
     "ResultLog",
-    "ResultSpool",
+    "ReviewSink",
     "RleJsonSink",
     "SavSink",
     "Sink",

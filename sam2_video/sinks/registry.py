@@ -17,6 +17,7 @@ from sam2_video.sinks.mot import MotSink, MotsSink
 from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink
 from sam2_video.sinks.sav import SavSink
+from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.yolo import YoloSink
@@ -96,6 +97,11 @@ SINKS: dict[str, SinkKind] = {
         lambda order: BlurSink(order.out / "blur.mp4", order.fps, sound=order.sound),
         files=("blur.mp4",),
         note="mp4, background blurred",
+    ),
+    "review": SinkKind(
+        lambda order: ReviewSink(order.out / "review.csv"),
+        files=("review.csv",),
+        note="CSV of frames to look at",
     ),
     "objects": SinkKind(
         lambda order: ObjectsCsvSink(order.out / "objects.csv"), files=("objects.csv",), note="CSV"

@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "fingerprint": 2,
     "kept_results": 2,
     "walker": 2,
+    "review": 2,
     "sinks": 2,
     "convert": 2,
     "prompts": 2,
@@ -54,10 +55,15 @@ LAYERS: dict[str, int] = {
     "compat": 7,
     "cli_demo": 7,
     "cli_journal": 7,
+    "cli_dispatch": 7,
+    "cli_options": 7,
     "cli_write": 7,
     "cli_prompts": 7,
     "cli_run": 7,
+    "cli_interrupt": 7,
     "cli_segment": 7,
+    "cli_stream": 7,
+    "cli_window": 7,
     "cli_track": 7,
 }
 # Builders and the package's front name what they hand out; they do it lazily.
