@@ -90,7 +90,7 @@ def table_rows(result: FrameResult) -> Iterator[dict[str, Any]]:
 class CocoMask:
     """A mask in the words of COCO and its relatives."""
 
-    segmentation: dict[str, Any]  # size: [H, W], counts: compressed text
+    runs: RunLengths
     area: int
     bbox: list[int]  # x, y, width, height; zeros for an empty mask
 
@@ -100,8 +100,12 @@ class CocoMask:
         runs = encode_rle(result.masks[row])
         area = sum(runs["counts"][1::2])
         x0, y0, x1, y1 = (int(v) for v in result.boxes[row])
-        bbox = [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0]
-        return cls({"size": runs["size"], "counts": compress_runs(runs)}, area, bbox)
+        return cls(runs, area, [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0])
+
+    @property
+    def segmentation(self) -> dict[str, Any]:
+        """size: [H, W], counts: compressed text."""
+        return {"size": self.runs["size"], "counts": compress_runs(self.runs)}
 
 
 def is_prompted(result: FrameResult, row: int) -> bool:

@@ -22,14 +22,15 @@ class YouTubeVisSink(TextSink):
     """A YouTube-VIS data set of one video, as `YTVOS` of the YouTube-VIS fork of cocoapi reads it.
 
     `segmentations`, `bboxes` and `areas` have one entry for each frame written, null where the object has no
-    mask. An object that is never seen is left out; `track_id` is the object's id.
+    mask. As in the data set itself, run lengths are numbers, not text: some readers take nothing else. An
+    object that is never seen is left out; `track_id` is the object's id.
     """
 
     def __init__(self, path: str | Path, clip: str = "clip", source: str | Path = "") -> None:
         """`source` is the folder of pictures that `file_names` refer to, if any. Raises SinkError."""
         self._chains = Chains(Path(path).parent)
         super().__init__(path)
-        self._clip, self._files = clip, FrameFiles(source)
+        self._clip, self._files = clip.replace("/", "_"), FrameFiles(source)  # a folder in `file_names`
         self._tracks: dict[int, ObjectInfo] = {}  # seen so far; the last word on its name counts
         self._size = (0, 0)
         self._frames = 0
@@ -44,7 +45,7 @@ class YouTubeVisSink(TextSink):
             mask = CocoMask.of(result, row)
             if mask.area:
                 self._tracks[object_id] = result.info_of(row)
-                entry = [self._frames, mask.segmentation, mask.bbox, mask.area]
+                entry = [self._frames, mask.runs, mask.bbox, mask.area]
                 self._chains.append(object_id, json.dumps(entry))
         self._frames += 1
 

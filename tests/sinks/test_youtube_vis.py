@@ -39,9 +39,9 @@ def ann_to_mask(annotation: dict[str, Any], frame: int) -> Mask | None:
     runs = annotation["segmentations"][frame]
     if runs is None:
         return None
-    if isinstance(runs["counts"], list):
-        runs = coco_mask.frPyObjects(runs, annotation["height"], annotation["width"])
-    return coco_mask.decode(runs).astype(bool)
+    assert isinstance(runs["counts"], list), "text is refused by YouTubeVIS of TrackEval"
+    compressed = coco_mask.frPyObjects(runs, annotation["height"], annotation["width"])
+    return coco_mask.decode(compressed).astype(bool)
 
 
 def test_masks_boxes_and_areas_come_back(tmp_path: Path) -> None:
