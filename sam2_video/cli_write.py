@@ -27,6 +27,7 @@ class RunSummary:
     frames: int
     seconds: float
     stopped_by: KeyboardInterrupt | Exception | None = None  # what ended it before the last frame
+    review: str = ""  # which frames a person should look at, in a line
 
     @property
     def status(self) -> str:
@@ -35,6 +36,10 @@ class RunSummary:
         if isinstance(self.stopped_by, KeyboardInterrupt):
             return "interrupted"
         return f"failed: {self.stopped_by}"
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says of the end of the run."""
+        return {"status": self.status, "frames": self.frames, "seconds": round(self.seconds, 3)}
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds if self.seconds else 0.0
@@ -85,6 +90,13 @@ class Writers:
             else:
                 self.ordered.append(sink)
 
+    @property
+    def review(self) -> str:
+        """Which frames a person should look at, in a line; nothing where nobody asked."""
+        from sam2_video.sinks.review import ReviewSink
+
+        return "\n".join(sink.summary() for sink in self.ordered if isinstance(sink, ReviewSink))
+
     def write(self, sinks: Sequence[Sink], result: FrameResult) -> None:
         """Give one result to some sinks; one that fails is given up. Raises SinkError."""
         if not sinks:
@@ -117,7 +129,7 @@ def write_results(
     tables to its end. Whatever ends a run early is returned, not raised; every sink but the one that failed
     is closed then, with the frames that it has.
     """
-    began, frames = time.perf_counter(), 0
+    began, frames, review = time.perf_counter(), 0, ""
     stopped_by: KeyboardInterrupt | Exception | None = None
     try:
         with ExitStack() as stack:
@@ -126,7 +138,7 @@ def write_results(
             at_once = writers.single if not job.ascending else [*writers.single, *writers.ordered]
             frames = replay(journal.results, writers, job.ascending)
             session.while_hidden = partial(journal.save_sometimes, session)
-            bar = stack.enter_context(_progress(results, job.total, frames))
+            bar = stack.enter_context(progress(results, job.total, frames))
             try:
                 for result in bar:
                     journal.results.append(result)
@@ -141,9 +153,21 @@ def write_results(
             if not job.ascending:
                 for result in journal.results.in_order():
                     writers.write(writers.ordered, result)
+            review = writers.review
     except (KeyboardInterrupt, Exception) as reason:
         stopped_by = reason
-    return RunSummary(frames, journal.seconds + time.perf_counter() - began, stopped_by)
+    return RunSummary(frames, journal.seconds + time.perf_counter() - began, stopped_by, review)
+
+
+def write_end(path: Path, info: dict[str, Any], summary: RunSummary) -> None:
+    """Write into run.json how a run ended."""
+    from sam2_video.sinks import write_run_json
+
+    try:
+        write_run_json(path, info | summary.record())
+    except SinkError:  # on a full disk there may be no room to say so; what ended the run says it
+        if summary.stopped_by is None:
+            raise
 
 
 def replay(log: ResultLog, writers: Writers, ascending: bool) -> int:
@@ -163,7 +187,8 @@ def _has_written(kind: SinkKind, out: Path, frame_name: str) -> bool:
     )
 
 
-def _progress(results: Iterable[FrameResult], total: int | None, done: int) -> Any:
+def progress(results: Iterable[FrameResult], total: int | None, done: int = 0) -> Any:
+    """A progress bar around results, to be used as a context manager; there is none without a terminal."""
     from tqdm import tqdm
 
     return tqdm(results, total=total, initial=done, unit=" frames", dynamic_ncols=True, disable=None)
