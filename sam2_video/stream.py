@@ -118,10 +118,18 @@ class VideoStream:
         if self.frame is None:
             raise PromptError("there is no frame to prompt on yet: push one with step(rgb)")
         self._say(ObjectPrompt(object_id, points, labels, box, mask, name, category), add=add)
-        return self._shown()
+        return self.result()
+
+    def result(self) -> FrameResult:
+        """Return the frame last pushed as it stands, with all that was said since. PromptError before any."""
+        self._check_open()
+        if self.frame is None:
+            raise PromptError("there is no frame yet: push one with step(rgb)")
+        rows = [self._session.track(object_id).row(self.frame) for object_id in self.objects]
+        return self._driver.show(self.frame, self._session.size, rows)
 
     def remove(self, object_id: int) -> None:
-        """Forget an object, from the next result on; PromptError if there is no such object."""
+        """Forget an object; PromptError if there is no such object."""
         self._check_open()
         self._session.remove(object_id)
 
@@ -153,17 +161,12 @@ class VideoStream:
         """
         walk, self._results = self._results, None
         if not self.objects:
-            return self._shown()
+            return self.result()
         if walk is None:
             walk = self._session.propagate(start=self._frames.pushed - 1)
         result = next(walk)
         self._results = walk
         return result
-
-    def _shown(self) -> FrameResult:
-        frame = self._frames.pushed - 1
-        rows = [self._session.track(object_id).row(frame) for object_id in self.objects]
-        return self._driver.show(frame, self._session.size, rows)
 
     def _check_open(self) -> None:
         if self._closed:

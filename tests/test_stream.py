@@ -223,8 +223,11 @@ def test_prompt_gives_the_whole_frame_again() -> None:
         assert refined.frame == 1 and refined.object_ids == (1, 2) and refined.prompted == (False, True)
         assert torch.equal(refined.logits[0], tracked.logits[0])
         assert not torch.equal(refined.logits[1], tracked.logits[1])
+        assert torch.equal(stream.result().logits, refined.logits)
         started_over = stream.prompt(2, **BOX, add=False)
         assert not torch.equal(started_over.logits[1], refined.logits[1])
+        stream.remove(2)
+        assert torch.equal(stream.result().logits, tracked.logits[:1])
 
 
 def test_names_travel_with_results() -> None:
@@ -298,6 +301,8 @@ def test_what_cannot_be_done_is_said() -> None:
     stream = predictor().stream(frame_count=2)
     with pytest.raises(PromptError, match="push one"):
         stream.prompt(1, **CLICK)
+    with pytest.raises(PromptError, match="no frame yet"):
+        stream.result()
     with pytest.raises(PromptError, match="no object 5"):
         stream.remove(5)
     stream.step(clip[0])
