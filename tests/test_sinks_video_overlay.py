@@ -120,7 +120,7 @@ def test_labels_stay_in_the_frame_and_off_each_other(monkeypatch: pytest.MonkeyP
 
 
 def test_where_no_place_is_free_a_label_hides_the_least() -> None:
-    box = np.array([100, 100, 120, 120], np.float32)
+    box = Plate(100, 100, 21, 21)
     label = Label("1", 12, (1, 2, 3), False, SIZE, Plate(0, 0, 40, 16))
     spots = list(overlay._spots(label, box))
     assert overlay._place(label, box, []).plate == spots[0] and spots[0].y + 16 == 100
@@ -129,6 +129,15 @@ def test_where_no_place_is_free_a_label_hides_the_least() -> None:
     chosen = overlay._place(label, box, crowd).plate
     hidden = [sum(spot.overlap(other) for other in crowd) for spot in spots]
     assert sum(chosen.overlap(other) for other in crowd) == min(hidden) < max(hidden)
+
+
+def test_labels_belong_to_the_largest_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = named("cup", centres=((10.0, 10.0),))
+    logits = whole.logits.clone()
+    logits[0, 0, 0] = 3.0  # a speck in the corner
+    (alone,) = labels_of(whole, monkeypatch)
+    (beside,) = labels_of(replace(whole, logits=logits), monkeypatch)
+    assert beside.plate == alone.plate and alone.plate.x > 100
 
 
 def test_long_names_are_cut_and_tiny_frames_survive(monkeypatch: pytest.MonkeyPatch) -> None:

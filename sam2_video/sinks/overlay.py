@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,10 @@ def paint(frame_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8
     """Return a copy of an (H, W, 3) frame with the masks of `result` painted on it."""
     out = frame_rgb.copy()
     shown = [row for row in range(len(result.object_ids)) if result.masks[row].any()]
-    for row in shown:
-        _paint_mask(out, result, row)
+    boxes = {row: _paint_mask(out, result, row) for row in shown}
     placed: list[Plate] = []
     for row in shown:  # after all masks, so that none of them covers a label
-        label = _place(_label_of(result, row), result.boxes[row], placed)
+        label = _place(_label_of(result, row), boxes[row], placed)
         if label.plate.width:
             placed.append(label.plate)
             _paint_label(out, label)
@@ -107,7 +107,8 @@ class Label:
     plate: Plate = Plate(0, 0, 0, 0)
 
 
-def _paint_mask(out: NDArray[np.uint8], result: FrameResult, row: int) -> None:
+def _paint_mask(out: NDArray[np.uint8], result: FrameResult, row: int) -> Plate:
+    """Paint one mask and return the box of its largest part: a label belongs there, not to a speck."""
     import cv2
 
     line = max(1, round(min(result.size) / 300))
@@ -120,6 +121,8 @@ def _paint_mask(out: NDArray[np.uint8], result: FrameResult, row: int) -> None:
     out[window] = part
     outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x0, y0))
     cv2.drawContours(out, outlines, -1, colour, line, cv2.LINE_AA)
+    x, y, width, height = cv2.boundingRect(max(outlines, key=cv2.contourArea))
+    return Plate(x, y, width, height)
 
 
 def _label_of(result: FrameResult, row: int) -> Label:
@@ -133,19 +136,19 @@ def _label_of(result: FrameResult, row: int) -> Label:
     return Label(text, size, object_colour(result.object_ids[row]), dot, result.size, plate)
 
 
-def _place(label: Label, box: NDArray[np.float32], placed: list[Plate]) -> Label:
+def _place(label: Label, box: Plate, placed: list[Plate]) -> Label:
     """Give a label the first place at its box that hides no other label, else the one that hides least."""
     spots = list(_spots(label, box))
     plate = min(spots, key=lambda spot: sum(spot.overlap(other) for other in placed))
     return Label(label.text, label.size, label.colour, label.dot, label.frame, plate)
 
 
-def _spots(label: Label, box: NDArray[np.float32]) -> Iterator[Plate]:
+def _spots(label: Label, box: Plate) -> Iterator[Plate]:
     """Places at the corners of a box, above it first, moved into the frame."""
-    x0, y0, x1, y1 = (int(v) for v in box)
     width, height = label.plate.width, label.plate.height
-    left, right, above, below = x0, x1 + 1 - width, y0 - height, y1 + 1
-    for x, y in ((left, above), (right, above), (left, below), (right, below), (left, y0), (right, y0)):
+    left, right = box.x, box.x + box.width - width
+    above, below, inside = box.y - height, box.y + box.height, box.y
+    for y, x in product((above, below, inside), (left, right)):
         yield Plate(
             min(max(x, 0), label.frame[1] - width), min(max(y, 0), label.frame[0] - height), width, height
         )
