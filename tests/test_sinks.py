@@ -21,7 +21,6 @@ from sam2_video.sinks import (
     MaskPngSink,
     ObjectsCsvSink,
     OverlaySink,
-    ResultSpool,
     RleJsonSink,
     Sink,
     VideoWriter,
@@ -194,26 +193,6 @@ def test_an_unwritable_file_is_not_taken_for_a_missing_encoder(
     monkeypatch.setattr(av, "open", refuse)
     with pytest.raises(SinkError, match="Permission denied"):
         fill(OverlaySink(tmp_path / "overlay.mp4"), 1)
-
-
-def test_results_set_aside_come_back_in_order_and_whole(tmp_path: Path) -> None:
-    moving = [disc_result(k, centres=((4 + k / 3, 4.3), (6.5, 7.1)), radius=4.3) for k in range(4)]
-    moving[1] = disc_result(1, ids=())
-    with ResultSpool(tmp_path) as spool:
-        for result in reversed(moving):
-            spool.add(result)
-        back = list(spool)
-        assert [result.frame for result in back] == [0, 1, 2, 3]
-        for result, original in zip(back, moving, strict=True):
-            assert np.array_equal(result.masks, original.masks) and result.size == original.size
-            assert np.array_equal(result.boxes, original.boxes) and result.prompted == original.prompted
-            assert (result.object_ids, result.iou.tolist(), result.presence.tolist()) == (
-                *(original.object_ids, original.iou.tolist()),
-                original.presence.tolist(),
-            )
-    assert moving[3].masks.any() and files(tmp_path) == []
-    with pytest.raises(SinkError, match="cannot write"):
-        ResultSpool(tmp_path / "missing")
 
 
 def test_odd_sizes_are_made_even(tmp_path: Path) -> None:
