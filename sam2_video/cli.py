@@ -1,20 +1,20 @@
-"""The `sam2-video` command: options in; the work is in `cli_track`, `cli_demo` and `cli_segment`."""
+"""The `sam2-video` command: options in; the work is in the other modules of this name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from sam2_video import cli_options as o
 from sam2_video.types import PromptError, Sam2VideoError
 
 FAILED = 2  # exit code for errors that have a readable message
 INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
-SAVES = "masks,overlay,objects"
 
 
 class _ReadableErrors(TyperGroup):
@@ -42,36 +42,6 @@ app = typer.Typer(
 )
 
 
-Direction = Literal["forward", "backward", "both"]
-Dtype = Literal["float32", "bfloat16", "float16"]
-PROMPTS, FRAMES, MODEL, OUTPUT = "What to track", "Which frames", "Model", "Output"
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Overrides of the model's configuration, as image_size=512."),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|PATH", help="A name of `sam2-video models`, or weights.", rich_help_panel=MODEL
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, cuda, cuda:1, mps; left out: a CUDA GPU where there is one.", rich_help_panel=MODEL
-    ),
-]
-DtypeOption = Annotated[Dtype, typer.Option(help="Number type of the network.", rich_help_panel=MODEL)]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads; left out: one per core.", rich_help_panel=MODEL)
-]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", rich_help_panel=OUTPUT)]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace the results of an earlier run in DIR.", rich_help_panel=OUTPUT),
-]
-
-
 @app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context,
@@ -95,99 +65,80 @@ def root(
     epilog="Examples:\n\n"
     "sam2-video track clip.mp4 --click 0:1:420,260 --out out\n\n"
     "sam2-video track clip.mp4 --click 0:1:420,260 --click 0:1:500,300:- --box 0:2:30,40,200,310\n\n"
-    "sam2-video track frames/ --mask 0:first.png --save masks,rle --model sam2.1_hiera_tiny --out out"
+    "sam2-video track frames/ --mask 0:first.png --save masks,rle --model sam2.1_hiera_tiny --out out\n\n"
+    "sam2-video track 0 --show\n\n"
+    "ffmpeg -i clip.mp4 -f mpegts - | sam2-video track - --click 0:1:420,260 --out out"
 )
 def track(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of pictures, or a picture.")
-    ],
-    overrides: Overrides = None,
-    click: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FRAME:OBJECT:X,Y[:-]",
-            help="A point on an object, in pixels; with ':-' at the end a point off it. May be repeated.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FRAME:OBJECT:X0,Y0,X1,Y1",
-            help="Left upper, then right lower corner of a box around an object. May be repeated.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FRAME:FILE.png",
-            help="Label picture: every value but 0 is an object; only 0 and 255: object 1. May be repeated.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    prompts: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="JSON list of {frame, object, points, labels, box, mask}, or the run.json of a run.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    direction: Annotated[
-        Direction, typer.Option(help="Which way to go from the prompts.", rich_help_panel=FRAMES)
-    ] = "forward",
-    start: Annotated[
-        int | None,
-        typer.Option(help="First frame; left out: the first prompted one.", rich_help_panel=FRAMES),
-    ] = None,
-    stop: Annotated[
-        int | None, typer.Option(help="Frame to stop before; left out: the end.", rich_help_panel=FRAMES)
-    ] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Take every n-th frame.", rich_help_panel=FRAMES)] = 1,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: DtypeOption = "float32",
-    threads: Threads = None,
-    out: Out = Path("out"),
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="WHAT,...",
-            help="Any of masks (PNG), overlay (mp4), objects (CSV), rle (JSON).",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = SAVES,
-    overwrite: Overwrite = False,
+    source: o.Source,
+    overrides: o.Overrides = None,
+    click: o.Click = None,
+    box: o.Box = None,
+    mask: o.Mask = None,
+    prompts: o.Prompts = None,
+    prompts_format: o.PromptsFormat = None,
+    prompts_frames: o.PromptsFrames = "auto",
+    name: o.Name = None,
+    direction: o.Way = "forward",
+    start: o.Start = None,
+    stop: o.Stop = None,
+    stride: o.Stride = 1,
+    fps: o.Fps = None,
+    model: o.Model = "nano",
+    device: o.Device = None,
+    dtype: o.DtypeOption = "float32",
+    threads: o.Threads = None,
+    out: o.Out = Path("out"),
+    save: o.Save = o.SAVES,
+    overwrite: o.Overwrite = False,
+    show: o.Show = False,
+    seconds: o.Seconds = None,
+    size: o.FrameSize = None,
+    pixels: o.RawPixels = "rgb24",
+    drop: o.DropPolicy = None,
+    patience: o.Patience = 10.0,
 ) -> None:
     """Track the objects you point at through a clip.
 
     Frames count from 0, object ids are yours from 1, coordinates are pixels.
-    DIR gets masks/FRAME.png (pixel = object id), overlay.mp4, objects.csv,
-    and run.json, which says how to repeat the run.
+    DIR gets what --save names, and run.json, which says how to repeat the run.
+    One that was broken off goes on when the same command is given again.
     """
-    from sam2_video.cli_prompts import gather_prompts
+    from sam2_video.cli_dispatch import Words, track_anything
     from sam2_video.cli_run import ModelOptions
+    from sam2_video.cli_stream import LiveRun, parse_size
     from sam2_video.cli_track import TrackOptions
-    from sam2_video.cli_track import track as run
     from sam2_video.cli_write import parse_saves
 
-    options = TrackOptions(direction, start, stop, stride, parse_saves(save), overwrite)
+    options = TrackOptions(direction, start, stop, stride, fps, parse_saves(save), overwrite)
     network = ModelOptions(model, device, dtype, threads, _checked(overrides))
-    placed = gather_prompts(click or (), box or (), mask or (), prompts or ())
-    summary = run(source, placed, out, network, options, partial(typer.echo, err=True))
+    words = Words(
+        clicks=click or (),
+        boxes=box or (),
+        masks=mask or (),
+        files=prompts or (),
+        names=name or (),
+        format=prompts_format,
+        frames=prompts_frames,
+    )
+    live = LiveRun(show, seconds, None if size is None else parse_size(size), pixels, drop, patience)
+    say = partial(typer.echo, err=True)
+    summary = track_anything(source, words, out, network, options, live, say)
     typer.echo(f"{'' if summary.stopped_by is None else 'interrupted after '}{summary}; results are in {out}")
+    if summary.review:
+        typer.echo(summary.review)
     if summary.stopped_by is not None:
+        typer.echo("the same command goes on with it")
         raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
 def demo(
-    out: Out = Path("out"),
-    model: Model = "nano",
-    device: Device = None,
-    threads: Threads = None,
-    overwrite: Overwrite = False,
+    out: o.Out = Path("out"),
+    model: o.Model = "nano",
+    device: o.Device = None,
+    threads: o.Threads = None,
+    overwrite: o.Overwrite = False,
 ) -> None:
     """Draw a small clip with an occlusion, track it, and compare with the drawn truth."""
     from sam2_video.cli_demo import demo as run
@@ -201,29 +152,15 @@ def demo(
 @app.command(epilog="Example:\n\nsam2-video segment photo.jpg --click 420,260 --click 500,300:- --out out")
 def segment(
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A picture file.")],
-    overrides: Overrides = None,
-    click: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[OBJECT:]X,Y[:-]",
-            help="A point on an object, in pixels; with ':-' at the end a point off it. May be repeated.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[OBJECT:]X0,Y0,X1,Y1",
-            help="Left upper, then right lower corner of a box around an object. May be repeated.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: DtypeOption = "float32",
-    threads: Threads = None,
-    out: Out = Path("out"),
-    overwrite: Overwrite = False,
+    overrides: o.Overrides = None,
+    click: o.PictureClick = None,
+    box: o.PictureBox = None,
+    model: o.Model = "nano",
+    device: o.Device = None,
+    dtype: o.DtypeOption = "float32",
+    threads: o.Threads = None,
+    out: o.Out = Path("out"),
+    overwrite: o.Overwrite = False,
 ) -> None:
     """Cut objects out of one picture.
 

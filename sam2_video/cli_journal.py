@@ -119,14 +119,16 @@ class Journal:
             set_num_threads(record["threads"])
             say(f"going on with {record['threads']} CPU threads, as this run began: others round differently")
         saved = None
-        self._log = ResultLog(self._results, resume=True)
         try:
+            self._log = ResultLog(self._results, resume=True)
             if self._session.is_file():
                 saved = read_saved(self._session)
                 self._take_over(saved)
         except DataError as error:
             say(f"{error}; tracking starts over, and ends with the same results")
             saved = None
+        if self._log is None:
+            self._log = ResultLog(self._results)
         if saved is None:
             self.results.cut(0)
             self.seconds = 0.0

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_video.prompts import PlacedPrompt, check_bounds, merge, read_masks, read_prompts
-from sam2_video.types import Prompt, PromptError
+from sam2_video.types import ObjectInfo, Prompt, PromptError
 
 if TYPE_CHECKING:
     from sam2_video.prompts.annotations import Frames
 
-__all__ = ["PlacedPrompt", "check_bounds", "gather_prompts", "parse_box", "parse_click", "parse_mask"]
+__all__ = [
+    "PlacedPrompt",
+    "check_bounds",
+    "gather_prompts",
+    "name_objects",
+    "parse_box",
+    "parse_click",
+    "parse_mask",
+    "parse_name",
+]
 
 CLICK = "FRAME:OBJECT:X,Y[:-]"
 BOX = "FRAME:OBJECT:X0,Y0,X1,Y1"
 MASK = "FRAME:FILE.png"
+NAME = "OBJECT:NAME[:CLASS]"
 
 
 def gather_prompts(
@@ -81,6 +91,32 @@ def parse_mask(text: str) -> list[PlacedPrompt]:
     blank = PlacedPrompt(_whole(number, text), 0, Prompt(), Path(name))
     masks = read_masks(Path(name))
     return [replace(blank, object_id=k, prompt=Prompt(mask=mask)) for k, mask in masks.items()]
+
+
+def parse_name(text: str) -> tuple[int, ObjectInfo]:
+    """Parse `OBJECT:NAME[:CLASS]` into an object's id and what it is called."""
+    number, colon, called = text.partition(":")
+    name, _, category = (part.strip() for part in called.partition(":"))
+    if not colon or not (name or category) or ":" in category:
+        raise PromptError(f"--name {text!r} does not read as {NAME}, for example 1:left cup:cup")
+    return _whole(number, text), ObjectInfo(name, category)
+
+
+def name_objects(prompts: Sequence[PlacedPrompt], names: Iterable[str]) -> tuple[PlacedPrompt, ...]:
+    """Give objects the names that a command line says, in place of what a file calls them.
+
+    Raises PromptError for an object that has no prompt, and for one that is named twice.
+    """
+    called: dict[int, ObjectInfo] = {}
+    known = sorted({placed.object_id for placed in prompts})
+    for text in names:
+        object_id, info = parse_name(text)
+        if object_id in called:
+            raise PromptError(f"--name {text!r}: object {object_id} has a name already")
+        if object_id not in known:
+            raise PromptError(f"--name {text!r}: nothing points at object {object_id}, only at {known}")
+        called[object_id] = info
+    return tuple(replace(placed, info=called.get(placed.object_id, placed.info)) for placed in prompts)
 
 
 def _whole(value: str, text: str) -> int:

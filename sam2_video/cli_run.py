@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 # What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
-MORE_RESULTS = ("overlay.png", "review.csv")
+MORE_RESULTS = ("overlay.png",)
 HIDDEN = ".run"  # in the folder of results: the lock, and what an unfinished run needs to go on
 LARGEST_ID = 65_535  # of an object in a 16-bit mask picture
 
@@ -118,14 +118,20 @@ def clear_results(out: Path) -> None:
             raise SinkError(f"cannot replace {file}: {error.strerror or error}") from error
 
 
-def input_files(source: str, prompts: Iterable[PlacedPrompt]) -> list[Path]:
-    """The files that a run reads: its clip or the pictures of its folder, and the masks of its prompts."""
+def input_files(source: str, prompts: Iterable[PlacedPrompt], more: Iterable[Path] = ()) -> list[Path]:
+    """The files that a run reads: its clip or the pictures of its folder, the masks of its prompts, and more.
+
+    `more` holds files and whole folders. A run.json is not among them: it gives its place to one that says
+    the same.
+    """
     from sam2_video.sources.folder import PICTURE_TYPES
 
     path = Path(source)
     files = [path, *(placed.mask_file for placed in prompts if placed.mask_file is not None)]
     with suppress(OSError):  # no folder, or not a readable one: who opens the source says so
         files += [file for file in path.iterdir() if file.suffix.lower() in PICTURE_TYPES]
+    for other in more:
+        files += [file for file in (other, *other.rglob("*")) if file.name != RECORD]
     return files
 
 

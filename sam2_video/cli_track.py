@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ from sam2_video.cli_run import (
     locked,
     model_record,
 )
-from sam2_video.cli_write import RunSummary, WriteJob, write_results
-from sam2_video.types import FrameResult, SinkError
+from sam2_video.cli_write import RunSummary, WriteJob, write_end, write_results
+from sam2_video.types import FrameResult
 
 if TYPE_CHECKING:
     from sam2_video.saved import SavedSession
@@ -43,7 +43,8 @@ class TrackOptions:
     start: int | None = None
     stop: int | None = None
     stride: int = 1
-    save: tuple[str, ...] = ("masks", "overlay", "objects")
+    fps: float | None = None  # frames of the clip that are taken a second, and numbered anew
+    save: tuple[str, ...] = ("masks", "overlay", "objects", "review")
     overwrite: bool = False
 
 
@@ -56,6 +57,7 @@ class TrackRun:
     out: Path
     model: ModelOptions
     options: TrackOptions
+    inputs: tuple[Path, ...] = ()
 
     def command(self) -> dict[str, Any]:
         """What makes two runs the same: what was asked for, without what only looking tells."""
@@ -68,7 +70,7 @@ class TrackRun:
 
     def _asked(self) -> dict[str, Any]:
         return {
-            "source": str(Path(self.source).resolve()),
+            "source": self.source if "://" in self.source else str(Path(self.source).resolve()),
             "prompts": [placed.as_json() for placed in self.prompts],
             "options": {**asdict(self.options), "save": list(self.options.save)},
         }
@@ -81,32 +83,44 @@ def track(
     model: ModelOptions,
     options: TrackOptions,
     say: Say = lambda _: None,
+    clip: VideoSource | None = None,
+    inputs: Sequence[Path] = (),
 ) -> RunSummary:
     """Track the prompted objects of `source` and write results to `out` as frames finish.
 
     What can be checked without the model is checked before it is loaded, all prompts before the first frame
     is tracked. A run that ends early, however that comes about, is gone on with by the same call: see
     `cli_journal`. Where it can, it leaves whole files behind, and run.json says what ended it. `say` is told
-    what a user should know on the way.
+    what a user should know on the way. `clip`: the source, where it is open already; it is closed. `inputs`:
+    more files that the run needs, now and when it is gone on with.
     """
-    run = TrackRun(source, prompts, out, model, options)
-    with locked(out) as hidden, closing(Journal(hidden)) as journal:
-        return _track(run, journal, say)
+    run = TrackRun(source, prompts, out, model, options, tuple(inputs))
+    with ExitStack() as stack:
+        if clip is not None:
+            stack.callback(clip.close)
+        hidden = stack.enter_context(locked(out))
+        return _track(run, stack.enter_context(closing(Journal(hidden))), say, clip)
 
 
-def _track(run: TrackRun, journal: Journal, say: Say) -> RunSummary:
-    from sam2_video.sinks import write_run_json
+def open_clip(source: str, fps: float | None) -> VideoSource:
+    """Open the source of a run, or those of its frames that come at a rate. Raises SourceError."""
     from sam2_video.sources import open_source
+
+    return open_source(source, fps=fps)
+
+
+def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) -> RunSummary:
+    from sam2_video.sinks import write_run_json
     from sam2_video.video_predictor import VideoPredictor
 
     command = run.command()
     goes_on = journal.goes_on(command, run.options.overwrite, run.out)
     if not goes_on:
         overwrite = run.options.overwrite or journal.is_unfinished
-        check_folder(run.out, overwrite, input_files(run.source, run.prompts))
+        check_folder(run.out, overwrite, input_files(run.source, run.prompts, run.inputs))
     if "masks" in run.options.save:
         check_ids(placed.object_id for placed in run.prompts)
-    with closing(open_source(run.source)) as clip:
+    with closing(clip or open_clip(run.source, run.options.fps)) as clip:
         check_bounds(run.prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(run.model))
         saved = journal.go_on(run.model.threads, say) if goes_on else None
@@ -120,7 +134,7 @@ def _track(run: TrackRun, journal: Journal, say: Say) -> RunSummary:
             if not goes_on:
                 journal.start_log()
             summary = write_results(session, results, journal, _job(session, run))
-    _write_end(run.out / RECORD, info, summary)
+    write_end(run.out / RECORD, info, summary)
     if isinstance(summary.stopped_by, Exception):
         raise summary.stopped_by
     if summary.stopped_by is None:
@@ -168,6 +182,7 @@ def _job(session: VideoSession, run: TrackRun) -> WriteJob:
         bits=8 if max(session.objects) < 256 else 16,
         start=options.start or 0,
         stride=options.stride,
+        frames=source.count,
     )
     total = expected_frames(source.count, options, run.prompts)
     return WriteJob(options.save, order, options.direction != "backward", total)
@@ -187,18 +202,6 @@ def expected_frames(count: int | None, options: TrackOptions, prompts: Sequence[
     first = options.start or 0
     grid = min((frame for frame in prompted if first <= frame < end), default=first)
     return len(range(first + (grid - first) % stride, end, stride))
-
-
-def _write_end(path: Path, info: dict[str, Any], summary: RunSummary) -> None:
-    """Write into run.json how a run ended."""
-    from sam2_video.sinks import write_run_json
-
-    done = {"status": summary.status, "frames": summary.frames, "seconds": round(summary.seconds, 3)}
-    try:
-        write_run_json(path, info | done)
-    except SinkError:  # on a full disk there may be no room to say so; what ended the run says it
-        if summary.stopped_by is None:
-            raise
 
 
 def _mask_checksum(placed: PlacedPrompt) -> int | None:

@@ -282,12 +282,14 @@ def test_a_changed_clip_is_not_gone_on_with(
     assert call(words).code == 0
 
 
-@pytest.mark.parametrize("file", ["session.sam2", "results.log"])
+@pytest.mark.parametrize(
+    ("file", "size"), [("session.sam2", 200), ("results.log", 200), ("results.log", 5), ("results.log", 0)]
+)
 def test_a_damaged_state_costs_time_and_nothing_else(
-    call: Call, words: list[str], broken_off: Path, tmp_path: Path, file: str
+    call: Call, words: list[str], broken_off: Path, tmp_path: Path, file: str, size: int
 ) -> None:
     state = broken_off / ".run" / file
-    state.write_bytes(state.read_bytes()[:200])
+    state.write_bytes(state.read_bytes()[:size])
     done = call(words)
     assert done.code == 0 and "tracking starts over, and ends with the same results" in done.err
     assert file in done.err and "0 frames are done" in done.err

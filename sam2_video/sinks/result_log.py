@@ -17,7 +17,6 @@ from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any
 
@@ -52,23 +51,10 @@ class ResultLog:
         self.path = Path(path)
         with reported(self.path):
             self._file: IO[bytes] = self.path.open("r+b" if resume else "w+b", buffering=0)
-        self._start(scan=resume)
-
-    @classmethod
-    def temporary(cls, folder: str | Path) -> ResultLog:
-        """Begin a log without a name, which is gone when it is closed. Raises SinkError."""
-        log = cls.__new__(cls)
-        log.path = Path(folder)
-        with reported(log.path):
-            log._file = TemporaryFile(dir=folder, prefix=".results.", buffering=0)
-        log._start(scan=False)
-        return log
-
-    def _start(self, *, scan: bool) -> None:
         self._frames, self._places = array("q"), array("q")  # frame and offset of each record
         self._end = _HEAD.size
         try:
-            if scan:
+            if resume:
                 self._scan()
             else:
                 with reported(self.path):
@@ -123,9 +109,11 @@ class ResultLog:
 
     def in_order(self) -> Iterator[FrameResult]:
         """Yield results in ascending order of frames, the last word on each frame."""
-        newest = dict(zip(self._frames, range(len(self)), strict=True))
-        for frame in sorted(newest):
-            yield self.read(newest[frame])
+        frames = np.array(self._frames, np.int64)
+        order = np.argsort(frames, kind="stable")
+        frames = frames[order]
+        for k in order[np.append(frames[1:] != frames[:-1], True)[: len(order)]]:
+            yield self.read(int(k))
 
     def read(self, k: int) -> FrameResult:
         """Return the k-th result. Raises DataError where the file has changed since it was written."""
