@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam2_video import video_predictor
 from sam2_video.image_predictor import ImagePredictor
+from sam2_video.model.sam2 import SAM2
 from sam2_video.session import VideoSession
-from sam2_video.types import FrameResult
+from sam2_video.sources import FrameArrays
+from sam2_video.types import ABSENT_LOGIT, FrameResult
 from sam2_video.video_predictor import VideoPredictor
 from tests.toys import FRAME_SIZE, toy_clip, toy_model
 
@@ -179,3 +185,176 @@ def test_the_future_is_not_read() -> None:
     early = {key for key in before if key[0] < 12}
     assert all(torch.equal(before[key], after[key]) for key in early)
     assert not torch.equal(before[12, 1], after[12, 1])
+
+
+# Corrections: only what depends on them is computed again
+
+
+class Calls:
+    """What a network was asked."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.encoded = self.tracked = 0
+        encode, follow = SAM2.encode_image, video_predictor.segment_next
+
+        def count_encoded(model: SAM2, pixels: Tensor) -> Any:
+            self.encoded += 1
+            return encode(model, pixels)
+
+        def count_tracked(model: SAM2, features: Any, recall: Any) -> Any:
+            self.tracked += recall.masks[0][1].features.shape[0]
+            return follow(model, features, recall)
+
+        patch.setattr(SAM2, "encode_image", count_encoded)
+        patch.setattr(video_predictor, "segment_next", count_tracked)
+
+    def during(self, work: Callable[[], Any]) -> tuple[int, int]:
+        """(frames encoded, frames tracked, once per object) while `work` is done."""
+        encoded, tracked = self.encoded, self.tracked
+        work()
+        return self.encoded - encoded, self.tracked - tracked
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
+def logits_of(results: Iterable[FrameResult]) -> dict[tuple[int, int], Tensor]:
+    return {(r.frame, i): r.logits[row] for r in results for row, i in enumerate(r.object_ids)}
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_a_pass_made_again_asks_nothing(calls: Calls, direction: Any) -> None:
+    with VideoPredictor(toy_model()).open(toy_clip(FRAMES)) as session:
+        session.prompt(frame=5, object_id=1, **CLICK)
+        session.prompt(frame=9, object_id=2, **BOX)
+        first = logits_of(session.propagate(direction))
+        again: dict[tuple[int, int], Tensor] = {}
+        assert calls.during(lambda: again.update(logits_of(session.propagate(direction)))) == (0, 0)
+        assert difference(first, again) == 0
+
+
+def test_a_correction_equals_tracking_everything_from_its_prompts(calls: Calls) -> None:
+    with VideoPredictor(toy_model()).open(toy_clip(FRAMES)) as session:
+        session.prompt(frame=0, object_id=1, **CLICK)
+        session.prompt(frame=0, object_id=2, **BOX)
+        before = logits_of(session.propagate())
+        session.prompt(frame=8, object_id=1, points=[(40, 20)], labels=[1])
+        found: dict[tuple[int, int], Tensor] = {}
+        # Object 1 on all frames but its two prompted ones; each of them is encoded once.
+        assert calls.during(lambda: found.update(logits_of(session.propagate()))) == (FRAMES - 2, FRAMES - 2)
+        assert difference(only(before, 2), only(found, 2)) == 0
+        state = session.state()
+        objects = {
+            i: replace(one, frames={f: r for f, r in one.frames.items() if r.settled})
+            for i, one in state.objects.items()
+        }
+        scratch = VideoSession.restore(
+            FrameArrays(toy_clip(FRAMES)), session.driver, replace(state, objects=objects)
+        )
+        alone = replace(state, objects={1: objects[1]})
+        single = VideoSession.restore(FrameArrays(toy_clip(FRAMES)), session.driver, alone)
+        # To the bit where objects are tracked in the same batches; otherwise within its last digits.
+        assert difference(only(found, 1), logits_of(single.propagate())) == 0
+        assert difference(found, logits_of(scratch.propagate())) < CLOSE
+
+
+def test_prompt_and_undo_is_no_prompt() -> None:
+    def undone(session: VideoSession) -> list[FrameResult]:
+        track_one(session)
+        session.prompt(frame=8, object_id=1, **MASK)
+        session.prompt(frame=2, object_id=2, **BOX)
+        list(session.propagate())
+        session.undo()
+        session.undo()
+        return list(session.propagate())
+
+    assert difference(run(track_one), run(undone)) == 0
+
+
+# Both directions
+
+
+def test_both_is_its_stretches_walked_alone() -> None:
+    def prompted(session: VideoSession) -> None:
+        session.prompt(frame=4, object_id=1, **CLICK)
+        session.prompt(frame=13, object_id=1, **MASK)
+
+    def stretch(direction: Any, start: int, stop: int | None) -> Script:
+        def script(session: VideoSession) -> list[FrameResult]:
+            prompted(session)
+            return list(session.propagate(direction, start, stop))
+
+        return script
+
+    def both(session: VideoSession) -> list[FrameResult]:
+        prompted(session)
+        return list(session.propagate("both"))
+
+    alone = run(stretch("backward", 4, None)) | run(stretch("forward", 4, 9))
+    alone |= run(stretch("backward", 13, 8)) | run(stretch("forward", 13, None))
+    together = run(both)
+    assert [frame for frame, _ in together] == list(range(FRAMES))
+    assert difference(alone, together) == 0
+
+
+def test_both_on_a_reversed_clip_is_the_mirror_image() -> None:
+    def both(*frames: int) -> Script:
+        def script(session: VideoSession) -> list[FrameResult]:
+            for frame in frames:
+                session.prompt(frame=frame, object_id=1, **CLICK)
+            return list(session.propagate("both"))
+
+        return script
+
+    clip = toy_clip(FRAMES)
+    last = FRAMES - 1
+    for frames in ((6,), (3, 14)):
+        mirrored = run(both(*(last - frame for frame in frames)), clip[::-1])
+        # Prompted memories are read in ascending order: with two of them last digits differ in the mirror.
+        assert (
+            difference(run(both(*frames), clip), {(last - t, i): m for (t, i), m in mirrored.items()}) < CLOSE
+        )
+
+
+def test_an_interrupted_pass_goes_on_to_the_same_bits() -> None:
+    def interrupted(session: VideoSession) -> list[FrameResult]:
+        session.prompt(frame=10, object_id=1, **CLICK)
+        session.prompt(frame=12, object_id=2, **BOX)
+        seen = list(islice(session.propagate("both"), 7))
+        again = VideoSession.restore(FrameArrays(toy_clip(FRAMES)), session.driver, session.state())
+        return seen + list(again.carry_on())
+
+    def undisturbed(session: VideoSession) -> list[FrameResult]:
+        session.prompt(frame=10, object_id=1, **CLICK)
+        session.prompt(frame=12, object_id=2, **BOX)
+        return list(session.propagate("both"))
+
+    for retain in ("all", "window"):
+        assert difference(run(undisturbed, retain=retain), run(interrupted, retain=retain)) == 0
+
+
+# Presence
+
+
+def test_presence_below_zero_marks_absence() -> None:
+    model = copy.deepcopy(toy_model())
+    # Some frames above and some below 0: the score of a toy network says nothing about its pictures.
+    head = model.sam_mask_decoder.pred_obj_score_head.layers[-1]
+    with torch.no_grad():
+        head.bias.fill_(0.0)
+    with VideoPredictor(model).open(toy_clip(FRAMES)) as session:
+        session.prompt(frame=0, object_id=1, **MASK)
+        scores = [float(result.presence[0]) for result in session.propagate()][1:]
+        with torch.no_grad():
+            head.bias.fill_(-sorted(scores)[len(scores) // 2])
+        session.reset()
+        session.prompt(frame=0, object_id=1, **MASK)
+        results = list(session.propagate())
+    absent = [result for result in results if result.presence[0] < 0]
+    assert 0 < len(absent) < len(results)
+    for result in results:
+        gone = bool(result.presence[0] < 0)
+        assert bool((result.logits == ABSENT_LOGIT).all()) == gone
+        assert not (gone and result.masks.any())
