@@ -19,6 +19,7 @@ from sam2_video.sinks.base import BaseSink
 from sam2_video.sinks.registry import SINKS, SinkKind
 from sam2_video.sources import VideoFile
 from sam2_video.types import FrameResult, ObjectInfo
+from tests.live_servers import mjpeg_server
 from tests.toys import FRAME_SIZE, TOY_OVERRIDES, toy_clip, toy_model
 
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
@@ -47,7 +48,7 @@ def test_every_demo_is_short_and_tested_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     demos = sorted(DEMOS.glob("*.py"))
     assert [demo.stem for demo in demos if f'run("{demo.stem}"' not in text] == []
-    assert [demo.stem for demo in demos] == ["export_masks", "track_folder", "track_video"]
+    assert [demo.stem for demo in demos] == ["export_masks", "track_folder", "track_video", "webcam"]
     assert all(len(demo.read_text(encoding="utf-8").splitlines()) <= 120 for demo in demos)
 
 
@@ -77,6 +78,29 @@ def test_track_folder_refuses_a_mask_without_objects(run: Run, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         run("track_folder", "clip", "first.png", "masks")
     assert "at least one object" in capsys.readouterr().err and not Path("masks").exists()
+
+
+def test_webcam_falls_back_to_a_file(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("webcam", "97", "seen.mp4", "--fallback", "clip", "--seconds", "60")
+    told = capsys.readouterr().out
+    assert "camera 97 cannot be opened" in told and "playing clip instead" in told
+    assert f"{FRAMES} frames, 0 dropped" in told
+    with VideoFile("seen.mp4") as seen:
+        assert seen.count == FRAMES and seen.size == FRAME_SIZE
+
+
+def test_webcam_on_a_stream(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with mjpeg_server(toy_clip(20), seconds=0.005, endless=True) as (url, _):
+        run("webcam", url, "seen.mp4", "--seconds", "0.5")
+    told = capsys.readouterr().out
+    with VideoFile("seen.mp4") as seen:
+        assert seen.count >= 1 and told.startswith(f"{seen.count} frames, ")
+
+
+def test_webcam_without_a_camera_or_a_file(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("webcam", "97", "seen.mp4")
+    assert "camera 97 cannot be opened" in capsys.readouterr().err and not Path("seen.mp4").exists()
 
 
 class Listener(BaseSink):
