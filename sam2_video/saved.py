@@ -190,7 +190,7 @@ def _pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
         tensor = tensor.detach().cpu()
         if tensor.dim() == 4 and not tensor.is_contiguous():
             name, tensor = name + _LAST, tensor.permute(0, 2, 3, 1)
-        out[name] = tensor.contiguous()
+        out[name] = tensor.contiguous().clone()  # safetensors takes none that share their memory
     return save(out)
 
 

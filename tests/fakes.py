@@ -32,8 +32,9 @@ class NumberDriver:
         self.tracked: list[int] = []  # frames that were tracked, once per object
 
     def look(self, rgb: Any) -> Any:
-        self.looks.append(int(rgb[0, 0, 0]))
-        return int(rgb[0, 0, 0])
+        frame = int(rgb[0, 0, 0]) + 256 * int(rgb[0, 0, 1])
+        self.looks.append(frame)
+        return frame
 
     def segment(
         self, features: Any, prompt: Prompt, size: Size, previous: Tensor | None, recall: Recall
@@ -46,6 +47,14 @@ class NumberDriver:
     def follow(self, features: Any, recalls: Sequence[Recall]) -> list[Outcome]:
         self.tracked += [features] * len(recalls)
         return [outcome("tracked", features, ingredients(recall)) for recall in recalls]
+
+    def remember(self, features: Any, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
+        return memory_of(prediction)
+
+    def settings(self) -> dict[str, Any]:
+        maps, lines, one = [1, 1, 2, 2], [1, 4], [1]
+        shapes = {"logits": maps, "iou": one, "pointer": lines, "presence": one}
+        return {"shapes": {**shapes, "memory.features": maps, "memory.pointer": lines}}
 
     def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
         absent = MaskPrediction(
@@ -80,17 +89,22 @@ def ingredients(recall: Recall) -> Any:
 def outcome(*parts: Any) -> Outcome:
     """A prediction and a memory out of 24-bit numbers, which float32 holds exactly."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
-    numbers = [float(int.from_bytes(digest[3 * i : 3 * i + 3], "big")) for i in range(9)]
+    numbers = [float(int.from_bytes(digest[3 * i : 3 * i + 3], "big")) for i in range(8)]
     logits = torch.tensor(numbers[:4]).view(1, 1, 2, 2)
     prediction = MaskPrediction(
         logits, torch.tensor([0.5]), torch.tensor([numbers[4:8]]), torch.tensor([1.0])
     )
-    return prediction, FrameMemory(torch.tensor(numbers[4:8]).view(1, 1, 2, 2), torch.tensor([numbers[5:9]]))
+    return prediction, memory_of(prediction)
+
+
+def memory_of(prediction: MaskPrediction) -> FrameMemory:
+    """What is remembered of a prediction: its pointer, in two orders."""
+    return FrameMemory(prediction.pointer.view(1, 1, 2, 2), prediction.pointer.flip(1))
 
 
 def numbered_clip(frames: int) -> list[np.ndarray]:
     """Frames that say which one they are."""
-    return [np.full((*SIZE, 3), t, np.uint8) for t in range(frames)]
+    return [np.full((*SIZE, 3), (t % 256, t // 256, 0), np.uint8) for t in range(frames)]
 
 
 def open_numbers(frames: Any = 12, **options: Any) -> tuple[VideoSession, NumberDriver]:

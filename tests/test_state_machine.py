@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sam2_video.memory import MemoryPolicy
+from sam2_video.saved import read_saved, restore_session
 from sam2_video.session import SessionOptions, VideoSession
 from sam2_video.sources import FrameArrays
 from sam2_video.types import FrameResult, ObjectInfo, Prompt, PromptError
@@ -43,10 +46,14 @@ class SessionMachine(RuleBasedStateMachine):
         self.plain = NaiveSession(FRAMES, policy, retain)
         self.expected: Iterator[Any] = iter(())  # what is left of the last pass
 
-    def reopened(self) -> VideoSession:
-        """The session, gone through its state; a format that states are saved in goes here too."""
-        self.driver = NumberDriver()
-        return VideoSession.restore(FrameArrays(numbered_clip(FRAMES)), self.driver, self.session.state())
+    def reopened(self, through_a_file: bool) -> VideoSession:
+        """The session, gone through its state, or through a file."""
+        self.driver, source = NumberDriver(), FrameArrays(numbered_clip(FRAMES))
+        if not through_a_file:
+            return VideoSession.restore(source, self.driver, self.session.state())
+        with TemporaryDirectory() as folder:
+            self.session.save(Path(folder) / "work.sam2")
+            return restore_session(read_saved(Path(folder) / "work.sam2"), source, self.driver)
 
     @rule(frame=frames, object_id=objects, add=st.booleans())
     def click(self, frame: int, object_id: int, add: bool) -> None:
@@ -117,9 +124,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.plain.history.clear()
 
     @precondition(lambda self: self.plain.objects)
-    @rule()
-    def through_a_state(self) -> None:
-        self.session = self.reopened()
+    @rule(file=st.booleans())
+    def saved_and_resumed(self, file: bool) -> None:
+        self.session = self.reopened(through_a_file=file)
         self.plain.history.clear()
 
     @precondition(lambda self: self.plain.objects)
