@@ -215,6 +215,12 @@ def test_scene_cuts_are_found_where_two_clips_are_joined() -> None:
     assert [(n.frame, n.kind) for n in backward] == [(9, "cut")]
 
 
+def test_a_picture_that_always_changes_has_one_cut_at_most() -> None:
+    wild = [scene(seed, 1)[0] for seed in range(12)]
+    cuts = [n.frame for n in look([shown(k, (20, 20, 50, 60)) for k in range(12)], wild)]
+    assert cuts == [1]
+
+
 @needs_shared
 def test_scene_cuts_of_real_clips() -> None:
     clips = []
