@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sam2_video.evaluation.datasets import Finding, Findings, Found, Kind, Severity, read_found
 from sam2_video.evaluation.datasets.clip import Clip
-from sam2_video.evaluation.datasets.frames import PictureFrames, irregular_names, picture_size
+from sam2_video.evaluation.datasets.frames import PictureFrames, irregular_names, is_cut_off, picture_size
 from sam2_video.evaluation.datasets.layout import ALL, Request
 from sam2_video.evaluation.datasets.rules import FirstMask
 from sam2_video.evaluation.datasets.truth import VOID, LabelMaps, values_of
@@ -106,6 +106,7 @@ class _ClipCheck:
         for file in frames.files:
             with self._reported(file):
                 found[file] = picture_size(file)
+                self._check_end(file)
         usual = Counter(found.values()).most_common(1)[0][0] if found else None
         for file, size in found.items():
             if usual is not None and size != usual:
@@ -114,6 +115,10 @@ class _ClipCheck:
             message = "is followed by a gap or an irregular step in the numbers: are frames missing?"
             self._add("warning", frames.files[frames.names.index(name)], message)
         return usual
+
+    def _check_end(self, path: Path) -> None:
+        if is_cut_off(path):
+            self._add("error", path, "is cut off: the end of the file is missing; get it again")
 
     def _check_masks(self, size: Size) -> set[Path]:
         """Look at all headers; return the files that cannot be used."""
@@ -124,6 +129,7 @@ class _ClipCheck:
                 continue
             with self._reported(path):
                 found = label_size(path)
+                self._check_end(path)
                 if found != size:
                     self._add("error", path, f"is {_by(found)}, the frames are {_by(size)}")
             if found != size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -19,6 +20,7 @@ from sam2_video.types import DataError, SourceError
 VIDEO_TYPES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 _ORIENTATION = 0x0112  # the EXIF entry that says how a picture is to be turned
 _SIDEWAYS = (5, 6, 7, 8)
+_TAIL = 4096  # bytes in which a file ends: some writers add padding
 
 
 class Frames(Protocol):
@@ -130,10 +132,21 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+            # Of a PNG the entry may come last: Pillow would decode the whole picture to look for it.
+            sideways = picture.format != "PNG" and picture.getexif().get(_ORIENTATION) in _SIDEWAYS
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable picture: {error}") from error
     return (width, height) if sideways else (height, width)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Does the end of a JPEG or PNG file lack? Decoders fill what is missing with grey and say nothing."""
+    mark = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}.get(path.suffix.lower())
+    if mark is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(-min(_TAIL, path.stat().st_size), os.SEEK_END)
+        return mark not in file.read()
 
 
 def irregular_names(names: Sequence[str]) -> list[str]:

@@ -19,14 +19,14 @@ def recognise(root: Path) -> str:
         return "sav"
     if any((root / "JPEGImages" / name).is_dir() for name in RESOLUTIONS):
         only_2016 = lists_of(root, "2016") and not lists_of(root, "2017")
-        unlisted_2016 = not lists_of(root, "2017") and "2016" in str(root.resolve())
+        unlisted_2016 = not lists_of(root, "2017") and "2016" in _called(root)
         return "davis2016" if only_2016 or unlisted_2016 else "davis2017"
     described = _by_meta(root)
     if described is not None:
         return described
     if any((root / "ImageSets").glob("*.txt")):
         return "vost"
-    if any("mose" in part.lower() for part in root.resolve().parts[-2:]):
+    if "mose" in _called(root):
         return _mose(root)
     return "folder"
 
@@ -49,7 +49,7 @@ def _by_meta(root: Path) -> str | None:
                 return _version("lvos", root, len(videos), "2")
             if "frames" in entry:
                 return _version("youtubevos", root, len(videos), "2019")
-            if "mose" in str(root.resolve()).lower():
+            if "mose" in _called(root):
                 return _mose(root)
     return None
 
@@ -60,7 +60,7 @@ def _version(name: str, root: Path, videos: int, otherwise: str) -> str:
     counted = [kind for kind in versions if videos in kind.counts.values()]
     if len(counted) == 1:
         return counted[0].name
-    called = str(root.resolve()).lower()
+    called = _called(root)
     words = {kind.name: kind.name.removeprefix(name) for kind in versions}
     for kind, word in words.items():
         if (word if len(word) > 1 else f"v{word}") in called:
@@ -69,5 +69,9 @@ def _version(name: str, root: Path, videos: int, otherwise: str) -> str:
 
 
 def _mose(root: Path) -> str:
-    called = "/".join(root.resolve().parts[-2:]).lower()
-    return "mose2" if "v2" in called or "mose2" in called else "mose1"
+    return "mose2" if any(word in _called(root) for word in ("v2", "mose2")) else "mose1"
+
+
+def _called(root: Path) -> str:
+    """The names of the folder and of the one around it, which tell versions apart where nothing else does."""
+    return "/".join(root.resolve().parts[-2:]).lower()
