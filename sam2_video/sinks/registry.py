@@ -16,8 +16,8 @@ from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.mot import MotSink, MotsSink
 from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink
-from sam2_video.sinks.sav import SavSink
 from sam2_video.sinks.review import ReviewSink
+from sam2_video.sinks.sav import SavSink
 from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.yolo import YoloSink

@@ -52,7 +52,7 @@ def test_the_registry_knows_every_file(name: str, tmp_path: Path) -> None:
 def test_the_same_results_make_the_same_bytes(name: str, tmp_path: Path) -> None:
     """Also results that were set aside and read back, which is how a run goes on."""
     results = small_ids(story())
-    with ResultLog.temporary(tmp_path) as log:
+    with ResultLog(tmp_path / "results.log") as log:
         for result in results:
             log.append(result)
         kept = list(log.in_order())
