@@ -134,6 +134,15 @@ def test_brushes_of_label_studio_itself(tmp_path: Path) -> None:
     assert placed.info.category == "hat"
 
 
+def test_only_the_alpha_of_a_brush_counts() -> None:
+    pixels = [9, 9, 9, 0, 0, 0, 0, 9]  # coloured but clear; black but opaque
+    head = f"{len(pixels):032b}" + f"{7:05b}" + "".join(f"{length - 1:04b}" for length in (3, 4, 8, 16))
+    row = "0" + f"{0:02b}" + f"{len(pixels) - 1:03b}" + "".join(f"{value:08b}" for value in pixels)
+    bits = (head + row).ljust(8 * -(-len(head + row) // 8), "0")
+    values = [int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)]
+    assert decode_brush(values, (1, 2)).tolist() == [[False, True]]
+
+
 @pytest.mark.parametrize(
     ("values", "size", "message"),
     [

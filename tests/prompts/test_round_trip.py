@@ -11,8 +11,10 @@ import pytest
 from sam2_video.prompts import PromptSet, read_prompts
 from sam2_video.sinks.registry import SINKS, SinkOrder
 from sam2_video.types import FrameResult, ObjectInfo
-from tests.prompts.files import by_place, folder_clip, mask_of
+from sam2_video.video_predictor import VideoPredictor
+from tests.prompts.files import by_place, folder_clip, mask_of, write_json
 from tests.sinks.story import CAT, CUP, INFO, LATE, SIZE, iou, masks_of, story, write
+from tests.toys import FRAME_SIZE, toy_clip, toy_model
 
 NAMES = tuple(f"{k:05d}" for k in range(10))
 
@@ -67,6 +69,23 @@ def test_annotations_come_back(name: str, file: str, least: float, tmp_path: Pat
     assert found.objects == {k: called(k, in_one_line=name == "cvat") for k in (CUP, LATE, CAT)}
     firsts = read_prompts(tmp_path / file, clip=clip, frames="first")
     assert list(by_place(firsts)) == [(3, CUP), (3, CAT), (5, LATE)]
+
+
+def test_names_and_classes_go_through_a_session(tmp_path: Path) -> None:
+    """From a file to a session, to its results, to a file, and back."""
+    frames = toy_clip(3)
+    runs = {"size": list(FRAME_SIZE), "counts": [500, 700, FRAME_SIZE[0] * FRAME_SIZE[1] - 1200]}
+    cup = {"frame": 1, "object": 5, "name": "left cup", "category": "cup", "mask": runs}
+    with VideoPredictor(toy_model()).open(frames) as session:
+        for placed in read_prompts(write_json(tmp_path / "prompts.json", [cup]), clip=frames):
+            session.prompt(frame=placed.frame, object_id=placed.object_id, **placed.arguments())
+        results = list(session.propagate())
+    assert [result.info_of(0) for result in results] == [ObjectInfo("left cup", "cup")] * 2
+    with SINKS["coco"].make(SinkOrder(tmp_path, "toy")) as sink:
+        write(sink, results)
+    again = read_prompts(tmp_path / "coco.json", clip=frames)
+    assert again.objects == {5: ObjectInfo("left cup", "cup")}
+    np.testing.assert_array_equal(mask_of(again.prompts[0]), results[0].masks[0])
 
 
 def test_mask_pictures_come_back(tmp_path: Path, clip: Path) -> None:
