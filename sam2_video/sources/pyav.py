@@ -28,6 +28,7 @@ COUNTABLE = {
     *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"),
     *("rawvideo", "png", "apng", "qtrle", "huffyuv", "ffvhuff", "utvideo", "jpeg2000", "v210", "cfhd"),
 }
+EXACT_CONTAINERS = {"mov", "matroska"}  # which always say when a frame is shown
 BT601 = (0, 2, 5, 6)  # numbers of its matrix in FFmpeg, which it takes also for those without (0 and 2)
 COVER = 0x400  # disposition of a picture that is the cover of a file of sound
 
@@ -252,18 +253,17 @@ def _index_by_packets(container: InputContainer, stream: Any) -> FrameIndex:
     times: list[int | None] = []
     keys: list[tuple[int | None, int | None]] = []
     first: int | None = None
-    reordered = False
     for packet in container.demux(stream):
         if first is None:  # what precedes the first frame that decodes is not part of the clip
             frames = _decoded(packet)
             first = frames[0].pts if frames else None
         if packet.size and not packet.is_discard:
             times.append(packet.pts)
-            reordered = reordered or packet.pts != packet.dts
             if packet.is_keyframe:
                 keys.append((packet.pts, packet.dts))
-    if stream.codec_context.has_b_frames and not reordered:
-        times = [None] * len(times)  # AVI: it says only in which order they are decoded
+    if stream.codec_context.has_b_frames and not EXACT_CONTAINERS & set(container.format.name.split(",")):
+        if times == sorted(time for time in times if time is not None):
+            times = [None] * len(times)  # AVI says when frames are decoded, as if that were when they are shown
     index = FrameIndex.of(times, keys, len(times))
     if index.times is None or first is None:
         return index
