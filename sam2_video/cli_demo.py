@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.cli_journal import Journal
 from sam2_video.cli_prompts import PlacedPrompt
 from sam2_video.cli_run import ModelOptions, check_folder, locked
 from sam2_video.cli_track import TrackOptions, track
@@ -42,8 +43,9 @@ def demo(
     """Draw, track with one click per object, and say line by line what came of it."""
     from sam2_video.demo_clip import OBJECTS, draw_demo_clip
 
-    with locked(out):
+    with locked(out) as hidden:
         check_folder(out, overwrite)
+        Journal(hidden).finish()  # an unfinished run would be one on the clip that is now drawn anew
         clip = draw_demo_clip(out / "clip.mp4", frames)
     say(f"drew {frames} frames: {clip.path}")
     prompts = [

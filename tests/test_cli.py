@@ -26,7 +26,9 @@ from sam2_video.cli_track import TrackOptions, expected_frames
 from sam2_video.cli_write import RunSummary, Writers
 from sam2_video.config import build_model
 from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
+from sam2_video.sinks.registry import SINKS
 from sam2_video.types import PromptError, SinkError, SourceError
+from tests.clips import write_clip
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
 Run = Callable[..., SimpleNamespace]
@@ -573,12 +575,123 @@ def test_train_hands_settings_and_folder_on(
     assert calls == [(("nano", ["stills=pictures"]), tmp_path)]
 
 
+def test_names_and_classes_reach_every_record(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(
+        *("track", clip, "--click", "0:1:20,20", "--click", "2:1:22,20", "--box", "0:7:5,5,40,40"),
+        *("--name", "1:left cup:cup", "--name", "7::dog", "--model", model_file, "--out", out),
+        *("--save", "objects,rle,coco,review"),
+    )
+    assert done.code == 0, done.err
+    named = {(r["object"], r["name"], r["class"]) for r in rows_of(out)}
+    assert named == {("1", "left cup", "cup"), ("7", "", "dog")}
+    said = [(p["object"], p.get("name"), p.get("category")) for p in record(out)["prompts"]]
+    assert said == [(1, "left cup", "cup"), (7, None, "dog"), (1, "left cup", "cup")]
+    categories = json.loads((out / "coco.json").read_text())["categories"]
+    assert {c["name"] for c in categories} == {"cup", "dog"}
+    again = tmp_path / "again"
+    assert run("track", clip, "--prompts", out / "run.json", "--model", model_file, "--out", again).code == 0
+    assert record(again)["prompts"] == record(out)["prompts"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("1", "does not read as"),
+        ("1:", "does not read as"),
+        ("x:cup", "whole numbers"),
+        ("3:cup", "object 3"),
+    ],
+)
+@pytest.mark.usefixtures("no_model")
+def test_names_that_are_no_names(run: Run, clip: Path, tmp_path: Path, name: str, message: str) -> None:
+    done = run("track", clip, "--click", "0:1:20,20", "--name", name, "--out", tmp_path / "out")
+    assert done.code == 2 and done.err.startswith("error: ") and message in done.err
+
+
+def test_a_frame_rate_makes_another_clip(run: Run, model_file: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", 12)  # 25 frames a second
+    (tmp_path / "prompts.json").write_text('[{"frame": 3, "object": 1, "points": [[20, 20]]}]')
+    out = tmp_path / "out"
+    common = ("--model", model_file, "--save", "masks,objects", "--fps", 12.5)
+    done = run("track", tmp_path / "clip.mp4", "--click", "1:1:20,20", *common, "--out", out)
+    assert done.code == 0, done.err
+    assert [r["frame"] for r in rows_of(out)] == ["1", "2", "3", "4", "5"]
+    names = [f"{k:06d}.png" for k in (2, 4, 6, 8, 10)]  # those of the frames of the file
+    assert sorted(p.name for p in (out / "masks").iterdir()) == names
+    file = ("--prompts", tmp_path / "prompts.json")
+    assert run("track", tmp_path / "clip.mp4", *file, *common, "--out", tmp_path / "file").code == 0
+    assert [r["frame"] for r in rows_of(tmp_path / "file")] == ["3", "4", "5"]
+    late = run("track", tmp_path / "clip.mp4", "--click", "6:1:2,2", *common, "--out", tmp_path / "no")
+    assert late.code == 2 and "(0..5)" in late.err
+
+
+def test_prompts_of_annotation_tools(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[10:30, 10:30], labels[35:45, 40:60] = 3, 9
+    (tmp_path / "labels").mkdir()
+    for frame in (0, 2):
+        Image.fromarray(labels).save(tmp_path / "labels" / f"{frame:05d}.png")
+    common = ("--prompts", tmp_path / "labels", "--model", model_file, "--save", "objects")
+    for frames, prompted in (
+        ("first", {("0", "3"), ("0", "9")}),
+        ("all", {(f, o) for f in "02" for o in "39"}),
+    ):
+        out = tmp_path / frames
+        done = run(
+            *("track", clip, *common, "--prompts-frames", frames, "--prompts-format", "png", "--out", out)
+        )
+        assert done.code == 0, done.err
+        assert {(r["frame"], r["object"]) for r in rows_of(out) if r["prompted"] == "1"} == prompted
+    wrong = run("track", clip, *common, "--prompts-format", "cvat", "--out", tmp_path / "no")
+    assert wrong.code == 2 and wrong.err.startswith("error: ")
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_file_of_prompts_is_wrong_before_the_clip_is_opened(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "prompts.json").write_text('[\n{"frame": -1, "object": 1}\n]')
+    done = run("track", tmp_path / "no clip.mp4", "--prompts", tmp_path / "prompts.json", "--out", tmp_path)
+    assert done.code == 2 and "prompts.json" in done.err and "line 2" in done.err
+
+
+def test_prompts_that_results_would_replace(run: Run, clip: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("track", clip, "--model", model_file, "--save", "coco", "--out", out)
+    assert run(*arguments, "--click", "0:1:20,20").code == 0
+    done = run(*arguments, "--prompts", out / "coco.json", "--overwrite")
+    assert done.code == 2 and "coco.json is needed by this run" in done.err
+    assert (out / "coco.json").exists()
+
+
+def test_frames_to_look_at_are_said_at_the_end(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    Image.new("RGB", (WIDTH, HEIGHT), (250, 40, 0)).save(clip / "00003.png")  # another scene
+    for direction in ("forward", "backward"):
+        arguments = ("track", clip, "--click", "0:1:20,20", "--click", "5:1:25,20", "--direction", direction)
+        done = run(*arguments, "--model", model_file, "--out", out, "--overwrite")
+        assert done.code == 0, done.err
+        assert "frames to look at: " in done.out and "scene cut 2x" in done.out
+        with (out / "review.csv").open(newline="") as file:
+            assert [r["frame"] for r in csv.DictReader(file) if r["kind"] == "cut"] == ["3", "4"]
+    quiet = run(*arguments, "--model", model_file, "--save", "masks", "--out", out, "--overwrite")
+    assert quiet.code == 0 and "to look at" not in quiet.out and not (out / "review.csv").exists()
+
+
+def test_every_kind_of_result_is_in_the_help(run: Run) -> None:
+    text = re.sub(r"[\s│]", "", run("track", "--help").out)  # however its lines are broken
+    for name, kind in SINKS.items():
+        assert f"{name}({kind.note})".replace(" ", "") in text
+
+
 def test_help_names_every_promised_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     commands = run("--help").out
     assert all(name in commands for name in ("track", "demo", "segment", "models", "download", "train"))
     options = (
-        "click box mask prompts model direction start stop stride device dtype save out threads overwrite"
+        "click box mask prompts prompts-format prompts-frames name model direction start stop stride fps "
+        "device dtype save out threads overwrite show seconds size pixels drop patience"
     )
     text = run("track", "--help").out
     assert all(f"--{name}" in text for name in options.split())
