@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_video.evaluation.davis import read_davis
+from sam2_video.evaluation.datasets import open_dataset
 from sam2_video.evaluation.metrics import compare
 
 Bools = NDArray[np.bool_]
@@ -58,18 +58,20 @@ def ours(predicted: Bools, truth: Bools) -> tuple[float, float]:
 
 def load_pairs(folder: Path, size: tuple[int, int], objects: int) -> list[Pair]:
     pairs: list[Pair] = []
-    for sequence in read_davis(folder):
-        for frame in range(0, len(sequence) - APART, 12):
-            maps = [split(sequence.labels(at), size, objects) for at in (frame + APART, frame)]
+    for sequence in open_dataset(folder, "davis2016", "all").sequences:
+        absent = np.zeros(sequence.size, dtype=np.bool_)
+        for frame in range(0, len(sequence.frame_names) - APART, 12):
+            masks = [(sequence.masks(at) or {}).get(1, absent) for at in (frame + APART, frame)]
+            maps = [split(mask, size, objects) for mask in masks]
             pairs += [(maps[0] == k, maps[1] == k) for k in range(1, objects + 1)]
     return pairs
 
 
-def split(labels: NDArray[np.uint8], size: tuple[int, int], objects: int) -> NDArray[np.uint8]:
+def split(mask: Bools, size: tuple[int, int], objects: int) -> NDArray[np.uint8]:
     """Resize the only object of a picture and cut it into upright stripes, one for each object."""
-    mask = cv2.resize((labels > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    whole = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     stripe = np.arange(size[0]) * objects // size[0] + 1
-    return np.asarray(mask * stripe[None].astype(np.uint8))
+    return np.asarray(whole * stripe[None].astype(np.uint8))
 
 
 def timed(

@@ -14,11 +14,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import sam2_video
-from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.evaluation.datasets import open_dataset
 from sam2_video.evaluation.metrics import region_similarity
+from sam2_video.evaluation.sequences import VosSequence
 from sam2_video.review import Reviewer
 
 BAD = 0.5
@@ -70,17 +72,18 @@ def starts_of(bad: list[bool]) -> list[int]:
 
 
 def watch(
-    predictor: sam2_video.VideoPredictor, sequence: DavisSequence, frames: int
+    predictor: sam2_video.VideoPredictor, sequence: VosSequence, frames: int
 ) -> tuple[list[float], dict[int, set[str]]]:
     """Track one object of a sequence; return its IoU with the truth and the notices, by frame."""
-    count = min(frames, len(sequence))
+    count = min(frames, len(sequence.frame_names))
+    truth = [(sequence.masks(k) or {}).get(1, np.zeros(sequence.size, bool)) for k in range(count)]
     ious: list[float] = []
     notices: dict[int, set[str]] = {}
     reviewer = Reviewer()
     with predictor.open([sequence.image(k) for k in range(count)], retain="window") as session:
-        session.prompt(frame=0, object_id=1, mask=sequence.labels(0) == 1)
+        session.prompt(frame=0, object_id=1, mask=truth[0])
         for result in session.propagate():
-            ious.append(region_similarity(result.masks[0], sequence.labels(result.frame) == 1))
+            ious.append(region_similarity(result.masks[0], truth[result.frame]))
             found = reviewer.add(session.source.read(result.frame), result)
             if found:
                 notices[result.frame] = {notice.kind for notice in found}
@@ -100,7 +103,8 @@ def main() -> None:
     torch.set_num_threads(1)
     predictor = sam2_video.VideoPredictor(sam2_video.load_model(args.model))
     total = Tally()
-    for sequence in read_davis(args.folder, names=args.sequences.split(",") if args.sequences else None):
+    names = args.sequences.split(",") if args.sequences else None
+    for sequence in open_dataset(args.folder, "davis2017", "all", sequences=names).sequences:
         seen = watch(predictor, sequence, args.frames)
         alone = Tally()
         for tally in (alone, total):

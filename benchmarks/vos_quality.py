@@ -19,25 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sam2_video
-from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.evaluation.datasets import open_dataset
 from sam2_video.evaluation.metrics import Score, average_score, score_sequence
+from sam2_video.evaluation.sequences import VosSequence
 from sam2_video.evaluation.vos import evaluate_davis
 
 Masks = list[NDArray[np.bool_]]
 
 
-def copy_first(sequence: DavisSequence, mask: NDArray[np.bool_]) -> Masks:
-    return [mask] * len(sequence)
+def copy_first(sequence: VosSequence, mask: NDArray[np.bool_]) -> Masks:
+    return [mask] * len(sequence.frame_names)
 
 
-def warp_by_flow(sequence: DavisSequence, mask: NDArray[np.bool_]) -> Masks:
+def warp_by_flow(sequence: VosSequence, mask: NDArray[np.bool_]) -> Masks:
     """Carry the mask from frame to frame along backward DIS flow, as a soft mask so that edges survive."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = mask.shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     grey = cv2.cvtColor(sequence.image(0), cv2.COLOR_RGB2GRAY)
     soft, masks = mask.astype(np.float32), [mask]
-    for frame in range(1, len(sequence)):
+    for frame in range(1, len(sequence.frame_names)):
         following = cv2.cvtColor(sequence.image(frame), cv2.COLOR_RGB2GRAY)
         backward = flow.calc(following, grey, None)
         soft = cv2.remap(soft, grid + backward, None, cv2.INTER_LINEAR)
@@ -46,13 +47,14 @@ def warp_by_flow(sequence: DavisSequence, mask: NDArray[np.bool_]) -> Masks:
     return masks
 
 
-def score_peer(folder: Path, track: Callable[[DavisSequence, NDArray[np.bool_]], Masks]) -> Score:
+def score_peer(folder: Path, track: Callable[[VosSequence, NDArray[np.bool_]], Masks]) -> Score:
     scores = []
-    for sequence in read_davis(folder):
-        truth = [sequence.labels(frame) for frame in range(len(sequence))]
-        for object_id in sequence.object_ids():
-            masks = track(sequence, truth[0] == object_id)
-            scores.append(score_sequence(masks, [labels == object_id for labels in truth]))
+    for sequence in open_dataset(folder, "davis2017", "all").sequences:
+        truth = [sequence.masks(frame) or {} for frame in range(len(sequence.frame_names))]
+        absent = np.zeros(sequence.size, dtype=np.bool_)
+        for object_id, first in truth[0].items():
+            masks = track(sequence, first)
+            scores.append(score_sequence(masks, [found.get(object_id, absent) for found in truth]))
     return average_score(scores)
 
 

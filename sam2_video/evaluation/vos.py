@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.evaluation.clicks import centre_of_error
-from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.evaluation.datasets import open_dataset
 from sam2_video.evaluation.metrics import Score, average_score, score_sequence
+from sam2_video.evaluation.sequences import VosSequence
 from sam2_video.model.sam2 import SAM2
 from sam2_video.video_predictor import VideoPredictor
 
@@ -47,7 +48,7 @@ def evaluate_davis(
     predictor = VideoPredictor(model)
     scores: dict[str, Score] = {}
     try:
-        for sequence in read_davis(folder):
+        for sequence in open_dataset(folder, "davis2017", "all").sequences:
             scores[sequence.name] = _score(predictor, sequence, prompt, max_frames)
     finally:
         model.train(was_training)
@@ -56,22 +57,24 @@ def evaluate_davis(
 
 
 def _score(
-    predictor: VideoPredictor, sequence: DavisSequence, kind: PromptKind, max_frames: int | None
+    predictor: VideoPredictor, sequence: VosSequence, kind: PromptKind, max_frames: int | None
 ) -> Score:
-    count = min(len(sequence), max_frames or len(sequence))
+    length = len(sequence.frame_names)
+    count = min(length, max_frames or length)
     frames = [sequence.image(frame) for frame in range(count)]
-    first = sequence.labels(0)
-    ids = sequence.object_ids()
+    first = sequence.masks(0) or {}
+    ids = sorted(first)
     tracked: dict[int, list[NDArray[np.bool_]]] = {k: [] for k in ids}
     with predictor.open(frames, retain="window") as session:
         for object_id in ids:
-            prompt = prompt_from_mask(first == object_id, kind)
+            prompt = prompt_from_mask(first[object_id], kind)
             session.prompt(frame=0, object_id=object_id, **prompt)
         for result in session.propagate():
             for object_id, mask in zip(result.object_ids, result.masks, strict=True):
                 tracked[object_id].append(mask)
-    truth = [sequence.labels(frame) for frame in range(count)]
-    return average_score([score_sequence(tracked[k], [labels == k for labels in truth]) for k in ids])
+    truth = [sequence.masks(frame) or {} for frame in range(count)]
+    absent = np.zeros(sequence.size, dtype=np.bool_)
+    return average_score([score_sequence(tracked[k], [m.get(k, absent) for m in truth]) for k in ids])
 
 
 def prompt_from_mask(mask: NDArray[np.bool_], kind: PromptKind) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2_video.evaluation.davis import DavisSequence, read_davis
+from sam2_video.evaluation.datasets import Clip, open_dataset
 from sam2_video.training.appearance import Camera
 from sam2_video.training.clips import TrainingClip
 from sam2_video.types import DataError
@@ -30,7 +30,8 @@ class DavisClips:
         colour: float = 0.6,
         min_share: float = 0.001,
     ) -> None:
-        self._sequences = read_davis(folder)
+        data = open_dataset(folder, "davis2017", "all")  # 255 alone is an object, too
+        self._sequences = [clip for clip in data.sequences if isinstance(clip, Clip)]
         self._seed, self._max_stride, self._colour, self._min_share = seed, max_stride, colour, min_share
 
     def __len__(self) -> int:
@@ -49,12 +50,10 @@ class DavisClips:
                 return clip
         raise DataError(f"no window of {frames} annotated frames with an object in {len(self)} sequences")
 
-    def _cut(
-        self, rng: np.random.Generator, sequence: DavisSequence, frames: int, size: int
-    ) -> TrainingClip | None:
+    def _cut(self, rng: np.random.Generator, sequence: Clip, frames: int, size: int) -> TrainingClip | None:
         import cv2
 
-        labelled = [t for t, path in enumerate(sequence.annotations) if path is not None]
+        labelled = sequence.annotated
         longest = (len(labelled) - 1) // (frames - 1) if frames > 1 else 1
         if len(labelled) < frames or longest < 1:
             return None
@@ -63,7 +62,7 @@ class DavisClips:
         window = labelled[start : start + stride * (frames - 1) + 1 : stride]
         if rng.random() < 0.5:
             window = window[::-1]
-        ids = sequence.object_ids(window[0])
+        ids = sorted(sequence.masks(window[0]) or {})
         if not ids:
             return None
         label = ids[int(rng.integers(len(ids)))]
@@ -72,8 +71,8 @@ class DavisClips:
         pictures = np.empty((frames, size, size, 3), np.uint8)
         masks = np.empty((frames, size, size), np.uint8)
         for k, t in enumerate(window):
-            cover = (sequence.labels(t) == label).astype(np.uint8) * 255
-            cover = cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA)
+            mask = (sequence.masks(t) or {}).get(label, np.zeros(sequence.size, np.bool_))
+            cover = cv2.resize(mask.astype(np.uint8) * 255, (size, size), interpolation=cv2.INTER_AREA)
             if k == 0 and (cover > 127).mean() < self._min_share:
                 return None
             picture = cv2.resize(sequence.image(t), (size, size), interpolation=cv2.INTER_AREA)
