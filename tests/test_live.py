@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -448,6 +449,21 @@ def test_a_named_pipe_that_is_opened_before_its_writer(tmp_path: Path) -> None:
         assert [number_of(rgb) for _, rgb in source.frames()] == list(range(8))
     timer.join()
     assert writers[0].wait() == 0
+
+
+def test_a_named_pipe_has_not_ended_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systems other than Linux say that a pipe without a writer can be read, and then nothing is."""
+    calls = iter(range(3))
+    real = select.select
+
+    def hasty(reading: Any, *rest: Any) -> Any:
+        return (reading, [], []) if next(calls, None) is not None else real(reading, *rest)
+
+    monkeypatch.setattr(select, "select", hasty)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match=r"no frame came for 0\.8 s"):
+        open_live(str(tmp_path / "pipe"), size=(48, 64), patience=0.8)
+    assert next(calls, None) is None, "it was asked again"
 
 
 def test_a_named_pipe_that_nobody_writes_to(tmp_path: Path) -> None:

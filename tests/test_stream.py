@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import sam2_video.video_predictor as driver
+from sam2_video import stream as stream_module
 from sam2_video.memory import MemoryPolicy
 from sam2_video.stream import MOST_PROMPTED, ObjectPrompt, VideoStream
 from sam2_video.types import FrameResult, ObjectInfo, PromptError, Sam2VideoError, SourceError
@@ -363,10 +364,14 @@ def kept(stream: VideoStream) -> tuple[int, int, int]:
     return arrays, size, entries
 
 
-def test_what_is_kept_stops_growing_however_often_objects_are_prompted_and_replaced() -> None:
+@pytest.mark.parametrize("policy", [None, MemoryPolicy(prompted=3)])
+def test_what_is_kept_stops_growing_however_often_objects_are_prompted_and_replaced(
+    policy: MemoryPolicy | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "MOST_PROMPTED", 3)  # what holds where the policy sets no limit
     clip = toy_clip(8)
     counts = []
-    with predictor(memory=MemoryPolicy(prompted=3)).stream() as stream:
+    with predictor(memory=policy).stream() as stream:
         for frame in range(121):
             said = [{"object_id": 1, **(BOX if frame % 4 else MASK)}] if frame % 2 == 0 else []
             if frame % 10 == 5:

@@ -37,7 +37,7 @@ def test_round_after_round_the_same_is_kept(script: ModuleType) -> None:
     with sam2_video.VideoPredictor(script.tiny_model()).stream() as stream:
         for frame in range(ROUNDS * ROUND):
             played.step(stream, frame, frames[frame % len(frames)])
-            if frame % ROUND == 55:  # all eight are there, prompted more often than is remembered
+            if frame % ROUND == 55:  # all eight are there
                 assert len(stream.objects) == 8
                 held.append(kept(stream))
                 resident.append(script.resident_mib())

@@ -213,7 +213,7 @@ class LiveSource(Source):
                 self.reconnects, self._trouble = self.reconnects + 1, ""
             self.decoded += 1
             if self.options.drop == "block":
-                self._changed.wait_for(lambda: len(self._queue) < self.options.queue or self._stop.is_set())
+                self._changed.wait_for(lambda: len(self._queue) < self.options.queue)  # `close` empties it
             elif len(self._queue) >= self.options.queue:
                 self._queue.popleft()
                 self.dropped += 1
