@@ -182,29 +182,30 @@ class MemoryBank:
         )
 
     def forget(self, frame: int, pace: int = 1) -> None:
-        """Drop tracked memories that no frame after `frame` can reach when walking on at `pace`.
+        """Drop tracked memories that neither `frame` nor what follows can reach when walking on at `pace`.
 
-        A pace is a direction and a number of frames: -3 is every third one backward.
+        A pace is a direction and a number of frames: -3 is every third one backward. `frame` itself may still
+        be prompted, and then reads what it read when it was tracked.
         """
         for past in [past for past in self.tracked if self._is_out_of_reach(past, frame, pace)]:
             self.drop(past)
 
     def unreachable_prompted(self, frame: int, pace: int = 1, spare: int = 0) -> list[int]:
-        """Prompted frames that no frame after `frame` can attend to or reach when walking on at `pace`.
+        """Prompted frames that neither `frame` nor what follows can read when walking on at `pace`.
 
-        As many as the policy's limit lie nearer behind, and what is prompted later can only add to these.
-        `spare` more are kept, for when so many are taken back.
+        As many as the policy's limit lie nearer behind, not counting `frame`, which may be started over; what
+        is prompted later can only add to these. `spare` more are kept, for when so many are taken back.
         """
         if self.policy.prompted is None:
             return []
         behind = [past for past in self.prompted if (frame - past) * pace >= 0]
-        far = sorted(behind, key=lambda past: past * pace)[: -(self.policy.prompted + spare)]
+        far = sorted(behind, key=lambda past: past * pace)[: -(self.policy.prompted + 1 + spare)]
         return [past for past in far if self._is_out_of_reach(past, frame, pace)]
 
     def _is_out_of_reach(self, past: int, frame: int, pace: int) -> bool:
-        """Is `past` too far behind to count among the recent frames of the next frame of a walk?"""
+        """Is `past` too far behind to count among the recent frames of a walk that is on `frame`?"""
         behind = frame - past if pace > 0 else past - frame
-        return behind > (self.policy.horizon - 1) * abs(pace)
+        return behind > self.policy.horizon * abs(pace)
 
     def _memory(self, frame: int) -> FrameMemory:
         return self.prompted[frame] if frame in self.prompted else self.tracked[frame]

@@ -163,14 +163,14 @@ class NaiveSession:
                 self.forget(one, frame, way.pace, prompts=backward_first is None)
 
     def forget(self, one: NaiveObject, frame: int, pace: int, *, prompts: bool) -> None:
-        """Restated: the next frame of the walk reaches back `horizon` frames of the walk, and no farther."""
+        """Restated: a frame reaches back `horizon` frames of its walk; this one may still be prompted."""
         step = 1 if pace > 0 else -1
-        far = {f for f in one.found if (frame + pace - f) * step > self.policy.horizon * abs(pace)}
+        far = {f for f in one.found if (frame - f) * step > self.policy.horizon * abs(pace)}
         nearest_first = sorted((f for f in one.settled if (frame - f) * step >= 0), key=lambda f: -f * step)
         limit = self.policy.prompted
         spared = set(one.settled)
         if prompts and limit is not None:
-            spared -= set(nearest_first[limit + len(self.history) :])  # an undo may bring the others back
+            spared -= set(nearest_first[limit + 1 + len(self.history) :])  # an undo may bring the others back
         for f in [*one.found, *one.ways]:
             if (f in far and f not in spared) or f not in one.found:
                 one.set_frame_parts(f, (None, None, None))

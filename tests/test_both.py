@@ -140,6 +140,10 @@ def test_legs_of_a_pass() -> None:
     assert legs({1: [8]}, 0, 9, 1) == [(7, -1, -1, False), (0, 9, 1, True)]
     assert legs({1: [2], 2: [5]}, 0, 9, 1) == [(4, -1, -1, False), (0, 9, 1, True)]
     assert legs({1: [0, 7]}, 0, None, 1) == [(0, 4, 1, True), (6, 3, -1, False), (4, None, 1, True)]
+    shared = [(0, 4, 1, True), (8, 3, -1, False), (4, 12, 1, True)]
+    assert legs({1: [0, 6], 2: [0, 9]}, 0, 12, 1) == shared  # 4, 5 and 5 to 8: visited once, together
+    apart = [(0, 3, 1, True), (4, 2, -1, False), (3, 5, 1, True), (8, 4, -1, False), (5, 12, 1, True)]
+    assert legs({1: [0, 5], 2: [0, 9]}, 0, 12, 1) == apart
     assert legs({1: [20]}, 3, 9, 2) == [(7, 2, -2, False), (3, 9, 2, True)]
     assert legs({1: [1]}, 3, 9, 1) == [(3, 9, 1, True)]
     assert Leg(3, 3, 1).is_over and not Leg(3, None, 1).is_over and not Leg(3, -1, -4).is_over
@@ -182,8 +186,8 @@ def test_what_waits_is_on_disk_and_goes_away(monkeypatch: pytest.MonkeyPatch) ->
     session, _ = prompted({1: [60, 150]}, 200, retain="window", memory=policy)
     track = session.track(1)
     for result in session.propagate("both"):
-        assert len(track.bank.tracked) <= 2 * policy.horizon  # of both ways
-        assert len(track.predictions) <= 2 * policy.horizon + 2
+        assert len(track.bank.tracked) <= 2 * (policy.horizon + 1)  # of both ways
+        assert len(track.predictions) <= 2 * (policy.horizon + 1) + 2
         ahead = 60 if result.frame < 60 else 150 if result.frame > 105 else 0
         assert len(track.aside) == max(ahead - result.frame - 1, 0)
         gc.collect()

@@ -126,9 +126,39 @@ def test_forgetting_changes_nothing_on_one_pass(
             for bank in (everything, window):
                 bank.add(frame, memory(frame), prompted=False)
         window.forget(frame, step)
-        assert len(window.tracked) <= policy.horizon
+        assert len(window.tracked) <= policy.horizon + 1
     assert set(window.prompted) == prompted  # these are never forgotten with time
     assert len(everything.tracked) == LENGTH - len(prompted)
+
+
+@settings(deadline=None, max_examples=100)
+@given(policies, steps, st.lists(st.sampled_from([0, 0, 1, 2]), min_size=LENGTH, max_size=LENGTH))
+def test_prompted_memories_out_of_reach_are_never_missed(
+    policy: MemoryPolicy, step: int, prompts: list[int]
+) -> None:
+    """A walk that is prompted on the way (1), on some frames before it begins (2), and forgets as it goes."""
+    ahead = {frame for frame in FRAMES if prompts[frame] == 2} or {FRAMES[::step][0]}
+    everything, window = bank_of(policy, ahead, set()), bank_of(policy, ahead, set())
+    for frame in FRAMES[::step]:
+        assert read(window, frame, step) == read(everything, frame, step)
+        for bank in (everything, window):
+            if frame not in bank.prompted:
+                bank.add(frame, memory(frame), prompted=prompts[frame] == 1)
+        window.forget(frame, step)
+        for past in window.unreachable_prompted(frame, step):
+            window.drop(past)
+        if policy.prompted is not None:
+            behind = [past for past in window.prompted if (frame - past) * step >= 0]
+            assert len(behind) <= max(policy.prompted + 1, policy.horizon + 1)
+
+
+def test_spared_memories_are_the_next_in_line() -> None:
+    bank = bank_of(MemoryPolicy(prompted=2, recent=1, pointers=0), set(range(0, 60, 10)), set())
+    assert bank.unreachable_prompted(50) == [0, 10, 20]  # 50 may be started over, and then reads 40 and 30
+    assert bank.unreachable_prompted(50, spare=2) == [0]
+    assert bank.unreachable_prompted(20, -1) == [50]
+    assert bank.unreachable_prompted(45) == [0, 10]
+    assert MemoryBank(prompted=dict.fromkeys(range(9), memory(0))).unreachable_prompted(50) == []
 
 
 def test_the_horizon_is_no_larger_than_needed() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
+from sam2_video.history import STEPS
 from sam2_video.memory import MemoryPolicy
 from sam2_video.session import SessionOptions, VideoSession
 from sam2_video.sources import FrameArrays
 from sam2_video.timeline import Row
 from sam2_video.types import Prompt, PromptError, Recall, Sam2VideoError
 from sam2_video.walker import CACHED_FRAMES
+from tests.fakes import numbered_clip, open_numbers, values
 
 SIZE = (48, 80)
 FRAMES = 12
@@ -309,13 +313,64 @@ def test_window_keeps_a_bounded_state() -> None:
     session.prompt(frame=0, object_id=1, **CLICK)
     track = session.track(1)
     for _ in session.propagate():
-        assert len(track.bank.tracked) <= policy.horizon
-        assert max(len(track.predictions), len(track.ways)) <= policy.horizon + 1
+        assert len(track.bank.tracked) <= policy.horizon + 1
+        assert max(len(track.predictions), len(track.ways)) <= policy.horizon + 2
         assert len(session._walker._features) <= CACHED_FRAMES
     everything, _ = make_session(clip(100))
     everything.prompt(frame=0, object_id=1, **CLICK)
     list(everything.propagate())
     assert len(everything.track(1).bank.tracked) == 99
+
+
+@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.given(
+    policy=st.builds(
+        MemoryPolicy, recent=st.integers(0, 3), prompted=st.integers(1, 3), pointers=st.integers(0, 4)
+    ),
+    pace=st.sampled_from([1, 1, 2, -1, -3]),
+    begun=st.integers(0, 29),
+    clicks=st.sets(st.integers(0, 29), max_size=12),
+)
+def test_a_window_that_is_prompted_on_the_way_misses_nothing(
+    policy: MemoryPolicy, pace: int, begun: int, clicks: set[int]
+) -> None:
+    def found(retain: Any) -> list[Any]:
+        session, _ = open_numbers(30, retain=retain, memory=policy)
+        session.prompt(frame=begun, object_id=1, **CLICK)
+        out = []
+        for result in session.propagate("forward" if pace > 0 else "backward", begun, stride=abs(pace)):
+            out.append(values(result))
+            if result.frame in clicks:
+                add = result.frame % 3 > 0
+                out.append(values(session.prompt(frame=result.frame, object_id=1, add=add, **CLICK)))
+            if result.frame in clicks and result.frame % 2:
+                out.append(values(session.prompt(frame=result.frame, object_id=1, add=False, **CLICK)))
+        return out
+
+    assert found("window") == found("all")
+
+
+def test_a_window_that_is_prompted_again_and_again_stays_small() -> None:
+    policy = MemoryPolicy(prompted=3, recent=2, pointers=4)
+    session, _ = open_numbers(300, retain="window", memory=policy)
+    session.prompt(frame=0, object_id=1, **CLICK)
+    track, most = session.track(1), 0
+    for result in session.propagate():
+        if result.frame % 3 == 0:
+            session.prompt(frame=result.frame, object_id=1, **CLICK)
+        most = max(most, *map(len, (track.prompts, track.bank.versions, track.predictions, track.ways)))
+        assert len(track.bank.prompted) == len(track.prompts)
+    assert most <= 3 + 1 + STEPS + policy.horizon + 1  # what an undo might need is kept too
+
+
+def test_an_iterator_is_not_asked_for_frames_that_were_tracked() -> None:
+    once, driver = open_numbers(iter(numbered_clip(FRAMES)))
+    once.prompt(frame=0, object_id=1, **CLICK)
+    walk = once.propagate()
+    first = [values(next(walk)) for _ in range(5)]
+    again = [values(result) for result in once.propagate()]
+    assert again[:5] == first and len(again) == FRAMES
+    assert driver.looks == list(range(FRAMES))
 
 
 def test_clip_of_unknown_length_ends_where_it_ends() -> None:
