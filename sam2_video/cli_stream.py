@@ -154,11 +154,12 @@ def track_live(
             raise SinkError(f"{out} holds an unfinished run; choose another --out, or --overwrite it")
         check_folder(out, options.overwrite, [p.mask_file for p in prompts if p.mask_file is not None])
         window = stack.enter_context(closing(make_window("sam2-video"))) if live.show else None
+        # The model first: frames that come while it is loaded would be late or dropped.
+        stream = stack.enter_context(VideoPredictor(load(model)).stream())
         clip = stack.enter_context(
             open_live(source, size=live.size, pixels=live.pixels, drop=live.drop, patience=live.patience)
         )
         check_bounds(prompts, options.stop, clip.size)
-        stream = stack.enter_context(VideoPredictor(load(model)).stream())
         shown = clip.name if "://" in str(source) else str(source)  # an address without its password
         info = _record(shown, prompts, model, options, live)
         journal.finish()  # of a run that this one takes the place of
@@ -174,7 +175,7 @@ def track_live(
         raise summary.stopped_by
     late = [placed.frame for placed in prompts if placed.frame >= run.frames]
     if late:
-        say(f"{len(late)} prompts were for frames that did not come (frame {min(late)} is the first of them)")
+        say(f"not all prompts were used: frame {min(late)} and later ones did not come")
     return summary
 
 
