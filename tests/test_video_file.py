@@ -160,6 +160,27 @@ def test_pyav_jumps_into_the_unknown_and_decodes_little(
         assert all(np.array_equal(rgb, full) for frame, full in clip.frames() if frame == 57)
 
 
+@pytest.mark.parametrize("kind", ["bframes.mp4", "open_gop.mp4", "open_hevc.mp4", "late.mkv", "open_gop.mkv"])
+def test_a_container_that_misses_a_key_frame_is_noticed(kind: str, tricky: Callable[[str], Path]) -> None:
+    """Landing before the key frame that was meant costs time; landing behind it is not accepted."""
+    with VideoFile(tricky(kind), "pyav") as clip:
+        frames = [rgb for _, rgb in clip.frames()]
+    decoder = pyav.PyAvDecoder(tricky(kind))
+    index = decoder._index
+    assert index.times is not None and len(index.keys) > 3
+    refused = 0
+    for meant, start in enumerate(index.keys):
+        for hit in range(len(index.keys)):
+            target = min(int(start) + 2, 59)
+            if decoder._land(int(index.times[index.keys[hit]]), int(start), target):
+                assert np.array_equal(decoder.read(), frames[target]), f"meant {meant}, hit {hit}"
+            else:
+                assert hit > meant, f"meant {meant}, hit {hit}"
+                refused += 1
+    assert refused
+    decoder.close()
+
+
 def test_frames_are_rgb_upright_and_numbered(tmp_path: Path, backend: str) -> None:
     with VideoFile(write_clip(tmp_path / "clip.mp4", 5, options={"crf": "1"}), backend) as clip:
         for frame, rgb in clip.frames():

@@ -263,7 +263,7 @@ def _index_by_packets(container: InputContainer, stream: Any) -> FrameIndex:
                 keys.append((packet.pts, packet.dts))
     if stream.codec_context.has_b_frames and not EXACT_CONTAINERS & set(container.format.name.split(",")):
         if times == sorted(time for time in times if time is not None):
-            times = [None] * len(times)  # AVI says when frames are decoded, as if that were when they are shown
+            times = [None] * len(times)  # AVI: when they are decoded, as if shown then
     index = FrameIndex.of(times, keys, len(times))
     if index.times is None or first is None:
         return index
