@@ -168,9 +168,9 @@ def track_live(
         say(f"{clip.name}: {clip.size[1]}x{clip.size[0]}; Ctrl-C ends the run")
         run = _Run(clip, stream, prompts, options, live, None if window is None else Desk(stream, window))
         summary = run.summary(run.write_to(out))
-    if run.desk is not None:
-        info["prompts"] += [placed.as_json() for placed in run.desk.said]
-    write_end(out / RECORD, info, summary)
+        if run.desk is not None:
+            info["prompts"] += [placed.as_json() for placed in run.desk.said]
+        write_end(out / RECORD, info, summary)
     if isinstance(summary.stopped_by, Exception):
         raise summary.stopped_by
     late = [placed.frame for placed in prompts if placed.frame >= run.frames]
