@@ -32,7 +32,8 @@ class Shelf:
         """Append one prediction. Raises SinkError on a full disk."""
         from safetensors.torch import save
 
-        tensors = {name: getattr(prediction, name).contiguous() for name in KEPT}
+        # Copies: safetensors takes no tensors that share their memory.
+        tensors = {name: getattr(prediction, name).contiguous().clone() for name in KEPT}
         data = zlib.compress(save(tensors), level=1)
         try:
             start = self._file.seek(0, 2)

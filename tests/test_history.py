@@ -133,14 +133,14 @@ def test_only_readers_are_forgotten() -> None:
 
 def test_a_chain_of_readers_is_forgotten_to_its_end() -> None:
     session, _ = open_numbers(FRAMES, memory=MemoryPolicy(prompted=1, recent=2, pointers=0))
-    session.prompt(frame=0, object_id=1, **CLICK)
-    session.prompt(frame=3, object_id=1, **CLICK)
+    for frame in (0, 8):
+        session.prompt(frame=frame, object_id=1, **CLICK)
     list(session.propagate())
-    session.prompt(frame=9, object_id=1, **CLICK)  # now 10 and 11 attend to frame 9 alone
+    session.prompt(frame=4, object_id=1, **CLICK)
     list(session.propagate())
     session.undo()
-    session.undo()  # frame 3: everything after it read it, directly or through the frames between
-    assert sorted(session.track(1).bank.versions) == [0, 1, 2]
+    # 9 did not read the prompt but frame 7, which did; 10 and 11 read frame 9.
+    assert sorted(session.track(1).bank.versions) == [0, 1, 2, 3, 4, 8]
 
 
 def test_undo_in_the_middle_of_a_pass(opened: Any) -> None:
