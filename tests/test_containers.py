@@ -23,14 +23,14 @@ FINE = {
     "libvpx": {"b": "4M", "qmax": "4"},
     "libvpx-vp9": {"crf": "1"},
 }
-# Name -> how it is written, and how far decord's pixels may be from the others'; None: decord refuses it.
+# Name -> how it is written, and how far decord's pixels are from the others' on average; None: it refuses it.
 KINDS: dict[str, tuple[dict[str, Any], float | None]] = {
     "h264.mp4": ({}, 0),
     "h264_422.mp4": ({"pix_fmt": "yuv422p"}, 0),
     "h264_grey.mp4": ({"pix_fmt": "gray", "color_range": 2}, 0),
-    "h264_10_bits.mp4": ({"pix_fmt": "yuv420p10le"}, 6),
+    "h264_10_bits.mp4": ({"pix_fmt": "yuv420p10le"}, 2),
     "hevc.mp4": ({"codec": "libx265"}, 0),
-    "hevc_10_bits.mkv": ({"codec": "libx265", "pix_fmt": "yuv420p10le"}, 6),
+    "hevc_10_bits.mkv": ({"codec": "libx265", "pix_fmt": "yuv420p10le"}, 2),
     "av1.mp4": ({"codec": "libsvtav1"}, None),
     "h264.mkv": ({}, 0),
     "h264.ts": ({}, None),
@@ -42,12 +42,12 @@ KINDS: dict[str, tuple[dict[str, Any], float | None]] = {
     "mpeg2.mpg": ({"codec": "mpeg2video"}, 0),
     "wmv2.wmv": ({"codec": "wmv2"}, 0),
     "prores.mov": ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, 2),
-    "prores_alpha.mov": ({"codec": "prores_ks", "pix_fmt": "yuva444p10le"}, 1),
+    "prores_alpha.mov": ({"codec": "prores_ks", "pix_fmt": "yuva444p10le"}, 0.1),
     "rle.mov": ({"codec": "qtrle", "pix_fmt": "rgb24"}, 0),
     "vp8.webm": ({"codec": "libvpx"}, 0),
     "vp9.webm": ({"codec": "libvpx-vp9"}, 0),
     "vp9_alpha.webm": ({"codec": "libvpx-vp9", "pix_fmt": "yuva420p"}, 0),
-    "vp9_odd.webm": ({"codec": "libvpx-vp9", "size": (47, 63)}, 8),
+    "vp9_odd.webm": ({"codec": "libvpx-vp9", "size": (47, 63)}, 0.5),
     "ffv1_grey.mkv": ({"codec": "ffv1", "pix_fmt": "gray"}, 0),
     "ffv1_grey_16_bits.mkv": ({"codec": "ffv1", "pix_fmt": "gray16le"}, 0),
     "ffv1_alpha.mkv": ({"codec": "ffv1", "pix_fmt": "bgra"}, 0),

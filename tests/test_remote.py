@@ -29,6 +29,7 @@ class Behaviour:
     kind: str = "video/mp4"
     etag: str | None = '"v1"'
     length: bool = True
+    conditions: bool = True  # heed If-Range
     name: str | None = None
     cuts: list[int] = field(default_factory=list)  # bytes to send before the connection ends, per answer
     failures: list[int] = field(default_factory=list)  # status codes of the coming answers
@@ -49,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         if how.failures:
             return self.send_error(how.failures.pop(0))
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
-        fresh = self.headers["If-Range"] in (None, how.etag)
+        fresh = not how.conditions or self.headers["If-Range"] in (None, how.etag)
         start = int(wanted[1]) if wanted and fresh else 0
         self.send_response(206 if start else 200)
         for name, value in self.headers_of(start):
@@ -171,8 +172,12 @@ def test_a_lost_connection_is_taken_up_again(server: tuple[Behaviour, str]) -> N
         assert clip.count == 12
 
 
-def test_a_file_that_changes_meanwhile_is_fetched_anew(server: tuple[Behaviour, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("conditions", [True, False])
+def test_a_file_that_changes_meanwhile_is_fetched_anew(
+    conditions: bool, server: tuple[Behaviour, str], tmp_path: Path
+) -> None:
     how, address = server
+    how.conditions = conditions
     how.cuts, how.changes = [1000], [write_clip(tmp_path / "other.mp4", 5).read_bytes()]
     with open_source(f"{address}/clip.mp4") as clip:
         assert clip.count == 5

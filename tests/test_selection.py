@@ -80,7 +80,8 @@ def test_nothing_chosen_is_the_source_itself() -> None:
         (25, 25, list(range(60))),
         (25, 60, list(range(60))),  # never twice
         (30, 15, list(range(0, 60, 2))),
-        (24, 10, [0, 2, 5, 7, 10, 12, 14, 17, 19, 22]),  # of two that are equally near the earlier
+        (24, 10, [0, 2, 5, 7, 10, 12, 14, 17, 19, 22]),
+        (10, 20 / 3, [0, 1, 3, 4, 6, 7, 9]),  # of two that are equally near the earlier
         (29.97, 1, [0, 30]),
         (25, 0.1, [0]),
     ],
