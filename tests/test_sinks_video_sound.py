@@ -60,7 +60,7 @@ def listen(path: Path) -> Heard:
     with av.open(str(path)) as container:
         audio, video = container.streams.audio[0], container.streams.video[0]
         packets = [bytes(p) for p in container.demux(audio) if p.size]
-        codec = audio.codec_context.codec.canonical_name
+        codec = audio.codec_context.name.removesuffix("float")  # FFmpeg's name of its decoder
         # Matroska does not tell the lengths of its streams
         lengths = [float((s.duration or 0) * (s.time_base or 0)) for s in (video, audio)]
         first_picture = float((video.start_time or 0) * (video.time_base or 0))

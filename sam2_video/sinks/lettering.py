@@ -40,11 +40,6 @@ def write_text(
         cv2.putText(out, text, at, colour, font, size, WEIGHT)
 
 
-def one_line(text: str) -> str:
-    """Return the text without what would break its line or shows nothing."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def shortened(text: str, size: int, width: int) -> str:
     """Return as much of the text as fits a width in pixels, with an ellipsis where something is missing."""
     if text_width(text, size) <= width:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_video.sinks.lettering import LEAST_SIZE, one_line, shortened, text_width, write_text
+from sam2_video.sinks.lettering import LEAST_SIZE, shortened, text_width, write_text
+from sam2_video.sinks.names import plain
 from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import is_prompted
 from sam2_video.sinks.video import VideoSink, VideoWriter
@@ -76,7 +77,7 @@ def object_colour(object_id: int) -> tuple[int, int, int]:
 def label_text(result: FrameResult, row: int) -> str:
     """Return what the label of a row says: the id, and the name or else the class of the object."""
     info = result.info_of(row)
-    return one_line(f"{result.object_ids[row]} {info.name or info.category}")
+    return plain(f"{result.object_ids[row]} {info.name or info.category}")
 
 
 @dataclass(frozen=True)

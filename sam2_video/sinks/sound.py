@@ -9,8 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-# What mp4 players know, of what the container can hold.
-COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
+# What mp4 players know, of what the container can hold, by the names of FFmpeg's decoders.
+COPIED_CODECS = ("aac", "mp3float", "ac3", "eac3", "alac", "opus", "flac")
 _log = logging.getLogger(__name__)
 
 
@@ -88,9 +88,10 @@ class SoundCopy:
             raise NoSound("it has none")
         self._stream = streams.audio[0]
         context = self._stream.codec_context  # None where this build does not know the codec
-        name = context.codec.canonical_name if context else "an unknown codec"
+        name = context.name if context else "an unknown codec"
         if name not in COPIED_CODECS:
-            raise NoSound(f"{name} cannot be copied into mp4 (what can: {', '.join(COPIED_CODECS)})")
+            known = ", ".join(COPIED_CODECS).replace("mp3float", "mp3")
+            raise NoSound(f"{name} cannot be copied into mp4 (what can: {known})")
         video = streams.video[0] if streams.video else None
         first = Fraction(0) if video is None else (video.start_time or 0) * video.time_base
         self._shift = round((first + start) / self._stream.time_base)
