@@ -87,6 +87,7 @@ class Journal:
         from sam2_video.sinks.base import remove, write_whole
         from sam2_video.sinks.run_json import versions
 
+        self.close()
         for file in self._files:
             remove(file)
         record = {

@@ -152,10 +152,12 @@ def model_record(options: ModelOptions) -> dict[str, Any]:
 
 
 def _results_in(out: Path) -> list[Path]:
+    from sam2_video.sinks.base import part_name
     from sam2_video.sinks.registry import SINKS
 
-    patterns = [pattern for kind in SINKS.values() for pattern in kind.files]
-    return [file for pattern in (*patterns, *MORE_RESULTS) for file in out.glob(pattern)]
+    patterns = [*MORE_RESULTS, *(pattern for kind in SINKS.values() for pattern in kind.files)]
+    unfinished = [str(part_name(Path(pattern))) for pattern in patterns]  # of a run that was killed
+    return sorted({file for pattern in (*patterns, *unfinished) for file in out.glob(pattern)})
 
 
 def device_of(options: ModelOptions) -> str:

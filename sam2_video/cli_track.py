@@ -24,10 +24,9 @@ from sam2_video.cli_run import (
     model_record,
 )
 from sam2_video.cli_write import RunSummary, WriteJob, write_end, write_results
-from sam2_video.types import FrameResult
+from sam2_video.types import CheckpointError, FrameResult, SourceError
 
 if TYPE_CHECKING:
-    from sam2_video.saved import SavedSession
     from sam2_video.session import Direction, VideoSession
     from sam2_video.sources import VideoSource
     from sam2_video.video_predictor import VideoPredictor
@@ -123,9 +122,9 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
     with closing(clip or open_clip(run.source, run.options.fps)) as clip:
         check_bounds(run.prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(run.model))
-        saved = journal.go_on(run.model.threads, say) if goes_on else None
-        with _session(predictor, clip, saved, run) as session:
-            results = _results(session, saved, run.options)
+        resumed, goes_on = _resumed(predictor, clip, journal, run, say) if goes_on else (None, False)
+        with _begun(predictor, clip, run) if resumed is None else resumed as session:
+            results = _propagate(session, run.options) if resumed is None else session.carry_on()
             info = run.record()
             if not goes_on:
                 journal.begin(command)
@@ -142,12 +141,28 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
     return summary
 
 
-def _session(
-    predictor: VideoPredictor, clip: VideoSource, saved: SavedSession | None, run: TrackRun
-) -> VideoSession:
-    """The session as it was saved, or a new one with all prompts."""
-    if saved is not None:
-        return predictor.resume(saved, clip)
+def _resumed(
+    predictor: VideoPredictor, clip: VideoSource, journal: Journal, run: TrackRun, say: Say
+) -> tuple[VideoSession | None, bool]:
+    """The session as it was saved, None where there is none; and whether the run goes on at all.
+
+    It does not where clip or weights have changed since. Raises SourceError or CheckpointError then, unless
+    the run may overwrite.
+    """
+    saved = journal.go_on(run.model.threads, say)
+    if saved is None:
+        return None, True
+    try:
+        return predictor.resume(saved, clip), True
+    except (SourceError, CheckpointError) as error:
+        if not run.options.overwrite:
+            raise type(error)(f"{error}; --overwrite begins anew") from error
+        say(f"{error}; the run begins anew")
+        return None, False
+
+
+def _begun(predictor: VideoPredictor, clip: VideoSource, run: TrackRun) -> VideoSession:
+    """A session with all prompts."""
     # Nothing is corrected on the way: what is beyond the window is never looked at, and memory does not grow
     # with the clip.
     session = predictor.open(clip, retain="window")
@@ -155,11 +170,7 @@ def _session(
     return session
 
 
-def _results(
-    session: VideoSession, saved: SavedSession | None, options: TrackOptions
-) -> Iterator[FrameResult]:
-    if saved is not None:
-        return session.carry_on()
+def _propagate(session: VideoSession, options: TrackOptions) -> Iterator[FrameResult]:
     return session.propagate(options.direction, options.start, options.stop, options.stride)
 
 

@@ -106,7 +106,7 @@ class Writers:
         for sink in sinks:
             try:
                 sink.write(rgb, result, name)
-            except BaseException:
+            except Exception:
                 sink.discard()
                 raise
 

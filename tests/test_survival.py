@@ -256,10 +256,12 @@ def test_another_command_is_refused_and_says_what_differs(
 def test_another_command_may_overwrite(
     call: Call, words: list[str], broken_off: Path, tmp_path: Path
 ) -> None:
+    for name in (".overlay.part.mp4", "masks/.00004.part.png"):  # what a kill leaves
+        (broken_off / name).write_bytes(b"half")
     done = call(words, "--stop", 4, "--overwrite")
     assert done.code == 0 and "going on" not in done.err
     assert sorted(p.name for p in (broken_off / "masks").iterdir()) == ["00001.png", "00002.png", "00003.png"]
-    assert not (broken_off / ".run").exists()
+    assert not list(broken_off.rglob(".*"))
 
 
 def test_the_same_command_goes_on_although_it_may_overwrite(
@@ -276,10 +278,13 @@ def test_a_changed_clip_is_not_gone_on_with(
     try:
         Image.new("RGB", (64, 48)).save(picture)
         done = call(words)
+        forced = call(words, "--overwrite")
     finally:
         picture.write_bytes(before)
     assert done.code == 2 and "frames is not the clip that this was saved from" in done.err
-    assert call(words).code == 0
+    assert "--overwrite begins anew" in done.err
+    assert forced.code == 0 and "the run begins anew" in forced.err
+    assert files_of(broken_off)["masks/00001.png"] and not (broken_off / ".run").exists()
 
 
 @pytest.mark.parametrize(
