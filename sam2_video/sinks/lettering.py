@@ -44,6 +44,7 @@ def shortened(text: str, size: int, width: int) -> str:
     """Return as much of the text as fits a width in pixels, with an ellipsis where something is missing."""
     if text_width(text, size) <= width:
         return text
+    text = text[:width]  # no letter is narrower than a pixel
     while text and text_width(text + "...", size) > width:
         text = text[:-1]
     return text + "..." if text else ""
