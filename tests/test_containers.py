@@ -183,6 +183,8 @@ def test_a_clip_tells_its_times(tmp_path: Path) -> None:
         assert [clip.time(k) for k in range(20)] == pytest.approx([float(t - shown[0]) for t in shown])
         with pytest.raises(SourceError, match="frame 20 is outside"):
             clip.time(20)
+    with VideoFile(retime(path, tmp_path / "a.mkv", lambda number, packet: None)) as clip:
+        assert clip.fps == pytest.approx(19 / clip.time(19))  # although the container says 25
     with VideoFile(path, "opencv") as clip:  # which knows only the rate
         assert clip.time(10) == pytest.approx(10 / clip.fps)
 

@@ -31,7 +31,10 @@ class Decoder(Protocol):
     """Frames of one file in order, from wherever the last jump landed."""
 
     name: str
-    fps: float | None
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average, None where the file does not say."""
 
     @property
     def exact(self) -> bool:
@@ -183,7 +186,11 @@ def open_decoder(path: Path, backends: Sequence[str] = BACKENDS) -> Decoder:
         if decoder.name not in backends:
             continue
         try:
-            return decoder(path)
+            opened = decoder(path)
+            if opened.promised == 0:
+                opened.close()
+                raise DecodeError("it is a video without frames")
+            return opened
         except DecodeError as error:
             reasons.append(f"{decoder.name}: {error}")
             _log.debug("%s does not open %s: %s", decoder.name, path, error)

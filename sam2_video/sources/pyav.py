@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.sources.base import DecodeError
+from sam2_video.sources.frame_index import FrameIndex, index_frames, is_countable
 from sam2_video.sources.mp4 import believable_count
 
 if TYPE_CHECKING:
@@ -23,47 +23,8 @@ if TYPE_CHECKING:
 
 THREADS = 4  # decoded frames wait in each thread, so more of them cost memory
 ATTEMPTS = 3  # key frames from which a jump is tried, each one earlier, because containers miss too
-# Codecs with exactly one picture in each packet; of others the frames are counted by decoding them.
-COUNTABLE = {
-    *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"),
-    *("rawvideo", "png", "apng", "qtrle", "huffyuv", "ffvhuff", "utvideo", "jpeg2000", "v210", "cfhd"),
-}
-EXACT_CONTAINERS = {"mov", "matroska"}  # which always say when a frame is shown
 BT601 = (0, 2, 5, 6)  # numbers of its matrix in FFmpeg, which it takes also for those without (0 and 2)
 COVER = 0x400  # disposition of a picture that is the cover of a file of sound
-
-
-@dataclass(frozen=True)
-class FrameIndex:
-    """What going through a file without decoding tells.
-
-    `times`: when each frame is shown, in ticks, in order; None where the file does not say.
-    `keys`: numbers of the frames at which decoding can begin; `decoded`: the times at which it begins.
-    """
-
-    count: int
-    times: NDArray[np.int64] | None
-    keys: NDArray[np.int64]
-    decoded: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, times: Sequence[int | None], keys: Sequence[tuple[int | None, int | None]], count: int
-    ) -> FrameIndex:
-        """Put in order what was found; `keys` are times of presentation and of decoding.
-
-        Where a time is missing there is nothing to find frames by.
-        """
-        nothing = np.zeros(0, np.int64)
-        if None in times:
-            return cls(count, None, nothing, nothing)
-        ordered = np.sort(np.array(times, np.int64))
-        # A key frame that shares its time with another frame cannot be told from it.
-        known = sorted((shown, when) for shown, when in keys if shown is not None and when is not None)
-        starts = np.array(known, np.int64).reshape(-1, 2)
-        first = np.searchsorted(ordered, starts[:, 0])
-        alone = np.searchsorted(ordered, starts[:, 0], "right") - first == 1
-        return cls(count, ordered, first[alone], starts[alone, 1])
 
 
 class PyAvDecoder:
@@ -85,20 +46,31 @@ class PyAvDecoder:
         self._container, self._stream = self._open()
         self._frames = self._decode(self._container.demux(self._stream))
         self._turn: tuple[int, ...] | None = None  # how the clip is shown, known from its first frame
-        self.fps = self._rate()
 
     @cached_property
     def promised(self) -> int:
         """Frames by the header of an MP4 where it can be believed, else counted."""
-        header = int(self._stream.frames) if self._countable else 0
-        return believable_count(self._path, header, self.fps) or self._index.count
+        header = int(self._stream.frames) if is_countable(self._stream) else 0
+        return believable_count(self._path, header, self._rate) or self._index.count
+
+    @property
+    def fps(self) -> float | None:
+        """By the container; by the times of the frames where those are known by now and tell otherwise."""
+        times = self._index.times if "_index" in self.__dict__ else None
+        if times is None or len(times) < 2 or times[0] == times[-1]:
+            return self._rate
+        mean = (len(times) - 1) / float((times[-1] - times[0]) * self._stream.time_base)
+        return self._rate if self._rate and abs(mean / self._rate - 1) < 0.02 else mean
 
     @property
     def exact(self) -> bool:
         return self._index.times is not None
 
     def read(self) -> NDArray[np.uint8]:
-        rgb = self._rgb(self._next())
+        try:
+            rgb = self._rgb(self._next())
+        except (self._av.FFmpegError, ValueError) as error:  # ValueError: pixels that cannot become RGB
+            raise DecodeError(_reason(error)) from error
         self._at += 1
         return rgb
 
@@ -137,6 +109,13 @@ class PyAvDecoder:
 
     # --- the file ---
 
+    @cached_property
+    def _rate(self) -> float | None:
+        for rate in (self._stream.average_rate, self._stream.guessed_rate):
+            if isinstance(rate, Fraction) and 0 < rate < 10_000:
+                return float(rate)
+        return None
+
     def _open(self) -> tuple[InputContainer, Any]:
         try:
             container = self._av.open(str(self._path), metadata_errors="replace")
@@ -151,28 +130,11 @@ class PyAvDecoder:
         stream.codec_context.thread_count = min(THREADS, os.cpu_count() or 1)
         return container, stream
 
-    @property
-    def _countable(self) -> bool:
-        return self._stream.codec_context.name in COUNTABLE
-
-    def _rate(self) -> float | None:
-        for rate in (self._stream.average_rate, self._stream.guessed_rate):
-            if isinstance(rate, Fraction) and 0 < rate < 10_000:
-                return float(rate)
-        return None
-
     @cached_property
     def _index(self) -> FrameIndex:
-        """Go through the whole file once, decoding only where packets do not tell of frames."""
         container, stream = self._open()
         try:
-            return (
-                _index_by_packets(container, stream)
-                if self._countable
-                else _index_by_frames(container, stream)
-            )
-        except self._av.FFmpegError as error:
-            raise DecodeError(_reason(error)) from error
+            return index_frames(container, stream)
         finally:
             container.close()
 
@@ -190,10 +152,7 @@ class PyAvDecoder:
             yield from frames
 
     def _next(self) -> VideoFrame:
-        try:
-            frame = next(self._frames, None)
-        except self._av.FFmpegError as error:
-            raise DecodeError(_reason(error)) from error
+        frame = next(self._frames, None)
         if frame is None:
             raise DecodeError("there is no further frame")
         if self._failed and not self._is_time_of(self._at, frame):
@@ -247,51 +206,6 @@ class PyAvDecoder:
 def _is_cover(stream: Any) -> bool:
     disposition = getattr(stream, "disposition", 0)  # an int, a flag, or missing, by the version of PyAV
     return bool(int(getattr(disposition, "value", disposition) or 0) & COVER)
-
-
-def _index_by_packets(container: InputContainer, stream: Any) -> FrameIndex:
-    times: list[int | None] = []
-    keys: list[tuple[int | None, int | None]] = []
-    first: int | None = None
-    for packet in container.demux(stream):
-        if first is None:  # what precedes the first frame that decodes is not part of the clip
-            frames = _decoded(packet)
-            first = frames[0].pts if frames else None
-        if packet.size and not packet.is_discard:
-            times.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append((packet.pts, packet.dts))
-    if stream.codec_context.has_b_frames and not EXACT_CONTAINERS & set(container.format.name.split(",")):
-        if times == sorted(time for time in times if time is not None):
-            times = [None] * len(times)  # AVI: when they are decoded, as if shown then
-    index = FrameIndex.of(times, keys, len(times))
-    if index.times is None or first is None:
-        return index
-    early = int(np.searchsorted(index.times, first))
-    whole = index.keys >= early
-    keys_left = index.keys[whole] - early
-    return FrameIndex(len(times) - early, index.times[early:], keys_left, index.decoded[whole])
-
-
-def _index_by_frames(container: InputContainer, stream: Any) -> FrameIndex:
-    times: list[int | None] = []
-    keys: list[tuple[int | None, int | None]] = []
-    for packet in container.demux(stream):
-        for frame in _decoded(packet):
-            times.append(frame.pts)
-            if frame.key_frame:
-                keys.append((frame.pts, frame.dts))
-    return FrameIndex.of(times, keys, len(times))
-
-
-def _decoded(packet: Any) -> list[VideoFrame]:
-    from av import FFmpegError
-
-    try:
-        frames: list[VideoFrame] = packet.decode()
-    except FFmpegError:
-        return []
-    return frames
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:

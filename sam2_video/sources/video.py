@@ -39,8 +39,6 @@ class VideoFile(Source):
         self._next = 0  # the frame that the decoder gives next
         self._jumped = False  # the decoder has jumped since it was opened
         self._block: dict[int, Rgb] = {}
-        if self._decoder.promised == 0:
-            raise SourceError(f"{self.path} is a video without frames")
         self.count: int = max(1, self._decoder.promised)
         self.size: tuple[int, int] = self.read(0).shape[:2]
         self.fps = self._decoder.fps
