@@ -65,6 +65,7 @@ def test_pictures_have_palettes_and_keep_their_values(tmp_path: Path) -> None:
     assert cv2.imwrite(str(grey), labels(2, [1, 3]))
     path = write_submission(data, folder, tmp_path / "s.zip")
     with zipfile.ZipFile(path) as file:
+        assert {info.date_time for info in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not that of writing
         for frame in (1, 2):
             picture = Image.open(io.BytesIO(file.read(f"002b4dce/{frame:05d}.png")))
             assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels(frame, [1, 3]))

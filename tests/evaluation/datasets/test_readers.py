@@ -306,6 +306,25 @@ def test_plain_folder(tmp_path: Path) -> None:
     assert b.objects == (EvaluatedObject(1, 0, (5, 10)), EvaluatedObject(2, 10, ()))
 
 
+def test_masks_of_what_begins_there_are_no_truth(tmp_path: Path) -> None:
+    """As in YouTube-VOS valid: object 1 is not absent on frame 2, its truth is somewhere else."""
+    for t in range(4):
+        write_picture(tmp_path / f"frames/{t}.jpg")
+    for t, ids in ((0, [1]), (2, [3])):
+        write_labels(tmp_path / f"masks/{t}.png", labels(t, ids))
+    assert only(open_dataset(tmp_path)).objects == (EvaluatedObject(1, 0, ()), EvaluatedObject(3, 2, ()))
+    write_labels(tmp_path / "masks/3.png", labels(3, [3]))
+    assert [one.scored for one in only(open_dataset(tmp_path)).objects] == [(2, 3), (3,)]
+
+
+def test_who_has_the_truth_of_a_server_can_score(tmp_path: Path) -> None:
+    mose(tmp_path / "MOSE")
+    for t in range(7):
+        write_labels(tmp_path / f"MOSE/valid/Annotations/002b4dce/{t:05d}.png", labels(t, [1]))
+    data = open_dataset(tmp_path / "MOSE")
+    assert (data.split, data.withheld, only(data).objects[0].scored) == ("valid", "", (1, 2, 3, 4, 5))
+
+
 def test_one_clip_and_void(tmp_path: Path) -> None:
     for t in range(3):
         write_picture(tmp_path / f"images/{t}.jpg")
