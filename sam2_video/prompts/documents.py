@@ -59,8 +59,9 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     try:
         size = path.stat().st_size
         data = b"" if size > largest else path.read_bytes()
-    except OSError as error:
-        raise PromptError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise PromptError(f"cannot read {str(path)!r}: {reason or error}") from error
     if size > largest:
         raise PromptError(f"{path} has {size / 1e6:.0f} MB; {largest / 1e6:.0f} MB is the limit")
     if not data.strip():
@@ -186,8 +187,9 @@ def read_yaml(path: Path) -> Document:
 
     from sam2_video.prompts.yaml_values import PlainLoader
 
-    loader = PlainLoader(read_text(path, LARGEST_YAML))
+    text = read_text(path, LARGEST_YAML)
     try:
+        loader = PlainLoader(text)
         node = loader.get_single_node()
         problems = Problems(path)
         for line, key, before in loader.keys_given_twice:
@@ -206,8 +208,6 @@ def read_yaml(path: Path) -> Document:
         if isinstance(error, PromptError):
             raise
         raise PromptError(f"{path} cannot be read: {error}") from None
-    finally:
-        loader.dispose()
     if data is None:
         raise PromptError(f"{path} is empty")
     return Document(path, data, _YamlLines(node))

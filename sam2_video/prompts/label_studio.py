@@ -118,8 +118,8 @@ def _labels(result: dict[str, Any]) -> str:
     """Return the first label of a result, "" if there is none."""
     value = result.get("value")
     for name, labels in value.items() if isinstance(value, dict) else ():
-        if name.endswith("labels") and isinstance(labels, list) and labels and isinstance(labels[0], str):
-            return labels[0]
+        if name.endswith("labels") and isinstance(labels, list) and labels:
+            return a_text(labels[0], name)
     return ""
 
 

@@ -136,7 +136,7 @@ class _Reader:
     def _object(self, entry: dict[str, Any]) -> int | None:
         """Return the object of a prompt, None for a label picture that says itself whose masks it holds."""
         value = entry.get("object", None if "mask" in entry else 1)
-        if value is None and isinstance(entry["mask"], str):
+        if value is None and isinstance(entry.get("mask"), str):
             return None
         if isinstance(value, str) and value in self._ids:
             return self._ids[value]
@@ -171,7 +171,7 @@ class _Reader:
         self, value: Any, object_id: int | None, here: Place
     ) -> Iterator[tuple[int, Shape, Size | None]]:
         if isinstance(value, str):
-            for number, shape in _picture_masks(here, value, object_id):
+            for number, shape in _picture_masks(here, a_text(value, "mask"), object_id):
                 yield number, shape, shape.size()
             return
         number = 0 if object_id is None else object_id  # None: its problem was told

@@ -33,12 +33,20 @@ def label_values(labels: NDArray[np.int64]) -> list[int]:
     return [int(v) for v in np.unique(labels) if v]
 
 
-@lru_cache(maxsize=2)  # its objects are asked for one after the other
 def read_labels(path: Path) -> NDArray[np.int64]:
     """Read a palette or grey picture: (H, W) values, 255 for the white of a black and white one.
 
     A palette's indices, not its colours. Raises PromptError.
     """
+    try:
+        changed = path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        changed = 0  # who reads it says why it cannot be read
+    return _read_labels(path, changed)
+
+
+@lru_cache(maxsize=2)  # the objects of a picture are asked for one after the other
+def _read_labels(path: Path, changed: int) -> NDArray[np.int64]:
     values = decode_picture(read_bytes(path), f"the mask {path}")
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]  # grey saved as RGB

@@ -64,6 +64,10 @@ def numbers(value: Any, count: int | None, what: str) -> list[float]:
     items = a_list(value, what)
     if count is not None and len(items) != count:
         raise PromptError(f"{what} has {len(items)} values, expected {count} numbers")
+    # A data set has millions of them: they are looked at together, and one by one only if some are wrong.
+    if items and set(map(type, items)) == {float} and -FARTHEST <= min(items) <= max(items) <= FARTHEST:
+        if sum(items) == sum(items):  # not so if one is NaN, which min and max may overlook
+            return items
     return [a_number(item, f"a value of {what}") for item in items]
 
 
@@ -80,6 +84,8 @@ def a_text(value: Any, what: str) -> str:
         return ""
     if not isinstance(value, str):
         raise PromptError(f"{what} is {shown(value)}, expected text (in YAML put it in quotes)")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise PromptError(f"{what} is {shown(value)}, which has half of a character pair")
     return value
 
 

@@ -78,10 +78,10 @@ def _split(words: list[str], both: bool) -> tuple[list[float], int | None]:
     Behind the four numbers of a box, or the pairs of a polygon, comes nothing, a confidence, a whole number
     that is the id, or both. `both`: polygons of this folder have both.
     """
-    count, last = len(words), words[-1]
+    count = len(words)
     if count < 4:
         raise PromptError(f"{count} numbers after the class; expected 4 of a box, or 6 or more of a polygon")
-    spare = count % 2
+    last, spare = words[-1], count % 2
     if count == 6 and last.isdecimal():
         spare = 2  # six numbers are three points, but no tool writes a coordinate as a whole number
     elif count >= 8 and not spare and both:

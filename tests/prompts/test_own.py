@@ -147,6 +147,7 @@ BROKEN = """\
   {"frame": 0, "object": 2, "mask": "missing.png"},
   {"frame": 0, "object": 2, "mask": {"size": [4, 5], "counts": [3, 4]}},
   {"frame": 0, "object": 2, "boxes": [1, 1, 9, 9]},
+  {"frame": 0, "object": null, "name": "\\ud800", "box": [1, 1, 9, 9]},
   7
  ]}
 """
@@ -170,11 +171,13 @@ def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "line 12 (prompts[7].mask): cannot read",
         "line 13 (prompts[8].mask): the runs of the mask cover 7 pixels, but a picture of 5x4 has 20",
         "line 14 (prompts[9]): a prompt has no 'boxes'; it has frame, object,",
-        "line 15 (prompts[10]): a prompt is 7, expected an object",
+        "line 15 (prompts[10].object): object is None, expected a whole number",
+        "line 15 (prompts[10]): name is '\\ud800', which has half of a character pair",
+        "line 16 (prompts[11]): a prompt is 7, expected an object",
     ]
     for line in expected:
         assert f"\n  {line}" in text, line
-    assert text.startswith(f"16 problems in {tmp_path / 'broken.json'}:\n")
+    assert text.startswith(f"18 problems in {tmp_path / 'broken.json'}:\n")
 
 
 def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:

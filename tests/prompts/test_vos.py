@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_white_is_object_1_where_nothing_else_is_drawn(tmp_path: Path) -> None:
     write_labels(tmp_path / "masks" / "00010.png", TWO * 3)
     every = by_place(read_prompts(tmp_path / "masks", clip=clip, frames="all"))
     assert list(every) == [(0, 255), (1, 255), (2, 3)]
+
+
+def test_a_picture_that_was_drawn_anew_is_read_anew(tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "0.png", ONE * 1)
+    assert [p.object_id for p in read_prompts(path)] == [1]
+    before = path.stat().st_mtime_ns
+    write_labels(path, TWO * 2)
+    os.utime(path, ns=(before + 1_000_000, before + 1_000_000))  # clocks of file systems may be coarse
+    assert [p.object_id for p in read_prompts(path)] == [2]
 
 
 def test_sixteen_bits(tmp_path: Path) -> None:

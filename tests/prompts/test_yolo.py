@@ -99,6 +99,7 @@ def test_names_of_other_tools(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("0", "0 numbers after the class; expected 4 of a box"),
         ("0 0.5 0.5", "2 numbers after the class; expected 4 of a box"),
         ("cup 0.5 0.5 0.5 0.25", "the class is 'cup', expected a whole number"),
         ("-1 0.5 0.5 0.5 0.25", "the class is '-1'"),
