@@ -12,7 +12,7 @@ from sam2_video.memory import MemoryPolicy
 from sam2_video.passes import Leg, both_ways
 from sam2_video.session import VideoSession
 from sam2_video.types import SourceError
-from tests.fakes import CLICK, masks, numbered_clip, open_numbers
+from tests.fakes import CLICK, masks, numbered_clip, open_numbers, restored
 
 FRAMES = 14
 RETAIN = pytest.mark.parametrize("retain", ["all", "window"])
@@ -176,6 +176,16 @@ def test_an_iterator_cannot_go_back() -> None:
         next(session.propagate("both"))
     session, _ = prompted({1: [0]}, iter(numbered_clip(FRAMES)))  # nothing to go back to
     assert list(masks(session.propagate("both"))) == list(range(FRAMES))
+
+
+def test_a_window_keeps_the_prompts_that_a_pass_comes_back_to() -> None:
+    def found(retain: str) -> Any:
+        session, _ = prompted(
+            {1: [5, 12, 20, 28], 2: [0, 39]}, 40, retain=retain, memory=MemoryPolicy(2, 1, 2)
+        )
+        return masks(restored(session.state(), 40)[0].propagate("both"))  # with no history to keep them for
+
+    assert found("window") == found("all")
 
 
 def test_what_waits_is_on_disk_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,17 @@ def test_closest_prompted_frames() -> None:
     assert chosen(9, 15) == [0, 10, 20, 30, 31, 32]
 
 
+@pytest.mark.parametrize("limit", [None, 1, 2, 3])
+def test_the_order_of_prompting_does_not_matter(limit: int | None) -> None:
+    def found(order: list[int]) -> Any:
+        bank = MemoryBank(MemoryPolicy(prompted=limit))
+        for frame in order:
+            bank.add(frame, memory(frame), prompted=True)
+        return read(bank, 12), read(bank, 12, -1)
+
+    assert found([3, 9, 15, 21]) == found([15, 3, 21, 9]) == found([21, 15, 9, 3])
+
+
 def test_prompted_frames_that_are_not_attended_count_as_recent() -> None:
     bank = bank_of(MemoryPolicy(prompted=1), {7, 8, 9}, set())
     masks, pointers, _ = read(bank, 10)
