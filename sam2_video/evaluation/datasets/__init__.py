@@ -41,7 +41,7 @@ def open_dataset(
     every_frame: bool = False,
     sequences: Collection[str] | None = None,
 ) -> DataSet:
-    """Open a data set; lists files, decodes nothing.
+    """Open a data set: list its files, and decode nothing but the first frame of a plain folder's videos.
 
     `name` is a key of `KINDS` or "auto"; `split` the usual one for evaluation by default, "all" where the
     lists are to be ignored. `resolution` is that of DAVIS ("480p", "Full-Resolution"); `every_frame` reads
