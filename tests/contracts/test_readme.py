@@ -86,5 +86,5 @@ def test_python_examples_run(
     assert capsys.readouterr().out
 
 
-def test_there_are_two_python_examples() -> None:
-    assert len(blocks("python")) == len(blocks("python", "example: python")) == 2
+def test_every_python_example_is_run() -> None:
+    assert len(blocks("python")) == len(blocks("python", "example: python")) == 3
