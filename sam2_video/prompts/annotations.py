@@ -152,10 +152,12 @@ def _number_objects(chosen: Sequence[_Located], found: Found) -> dict[Hashable, 
         raise_by = 1
         found.notes.append("the file has an object 0, which elsewhere is background: all ids are one higher")
     ids: dict[Hashable, int] = {}
+    taken: set[int] = set()
     for key, number in wanted.items():
-        if number is not None and number + raise_by not in ids.values():
+        if number is not None and number + raise_by not in taken:
             ids[key] = number + raise_by
-    taken, free = set(ids.values()), 1
+            taken.add(ids[key])
+    free = 1
     for key in wanted:
         if key not in ids:
             while free in taken:

@@ -27,9 +27,6 @@ class Picture:
     number: int | None = None
     order: int | None = None
 
-    def __str__(self) -> str:
-        return f"frame {self.name!r}" if self.name else f"frame {self.number}"
-
 
 class ClipFacts:
     """Size, length and frame names of a clip that may not be given; it is opened on the first question."""
