@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from sam2_video.sinks.tables import CocoMask, compress_runs, is_prompted
 from sam2_video.sinks.text import TextSink, json_list
 from sam2_video.types import FrameResult, ObjectInfo, SinkError
 
+_log = logging.getLogger(__name__)
 SMALL, MEDIUM = 32**2, 96**2  # pixels: where the buckets of SA-V's README end
 
 
@@ -24,7 +27,7 @@ SMALL, MEDIUM = 32**2, 96**2  # pixels: where the buckets of SA-V's README end
 class _Masklet:
     """What SA-V says of a masklet, counted as frames come."""
 
-    first: int  # place in the list of frames
+    first: int  # frame of the clip
     latest: int  # of the frames written, the last on which it was seen
     info: ObjectInfo = field(default_factory=ObjectInfo)
     visible: int = 0
@@ -42,11 +45,13 @@ class _Masklet:
 
 
 class SavSink(TextSink):
-    """`FOLDER/<clip>_manual.json`, where SA-V's `SAVDataset(FOLDER, annot_sample_rate=stride)` finds it.
+    """`FOLDER/<clip>_manual.json`, where SA-V's `SAVDataset(FOLDER, annot_sample_rate=rate)` finds it.
 
-    The k-th entry of `masklet` is frame k * stride: frames before the first one tracked, and any that are
-    left out, are there without a mask. An entry lists all masklets, in the order of `masklet_id`, which holds
-    object ids; an object that is never seen is left out. Masklets are "manual", as somebody prompted them.
+    The k-th entry of `masklet` is frame k * rate: frames before the first one tracked, and any that are left
+    out, are there without a mask. The rate is the stride where the run is on multiples of it, else what
+    divides stride and frames (mostly 1); the key `annot_sample_rate` holds it. An entry lists all masklets,
+    in the order of `masklet_id`, which holds object ids; an object that is never seen is left out. Masklets
+    are "manual", as somebody prompted them.
     """
 
     def __init__(
@@ -65,16 +70,18 @@ class SavSink(TextSink):
         self._masklets: dict[int, _Masklet] = {}
         self._size = (0, 0)
         self._written = 0
-        self._length = 0  # of `masklet`
+        self._rate = stride
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Set one frame aside. Raises SinkError, also for frames closer together than the stride."""
+        before = self._last
         self.check_order(result.frame)
-        place = result.frame // self._stride
-        if place < self._length:
+        if before is not None and result.frame - before < self._stride:
             raise SinkError(
                 f"frame {result.frame} is closer to the one before than the stride, {self._stride}"
             )
+        # The format says of no entry which frame it is: only its place does, from frame 0 of the clip on.
+        self._rate = math.gcd(self._rate, result.frame)
         if not self._written:
             self._size = result.size
         masks = {}
@@ -82,16 +89,22 @@ class SavSink(TextSink):
             mask = CocoMask.of(result, row)
             known = self._masklets.get(object_id)
             if mask.area:
-                known = self._masklets.setdefault(object_id, _Masklet(place, self._written))
+                known = self._masklets.setdefault(object_id, _Masklet(result.frame, self._written))
                 known.see(self._written, mask, result.info_of(row))
                 masks[object_id] = mask.segmentation["counts"]
             if known is not None:
                 known.edited += is_prompted(result, row)
-        self._entries.append(0, json.dumps([place, list(masks.items())]))
+        self._entries.append(0, json.dumps([result.frame, list(masks.items())]))
         self._written += 1
-        self._length = place + 1
 
     def ending(self) -> Iterator[str]:
+        if self._rate != self._stride:
+            _log.warning(
+                "%s: the frames are no multiples of the stride, %d; read it with annot_sample_rate=%d",
+                self._path.name,
+                self._stride,
+                self._rate,
+            )
         yield json.dumps(self._video())[:-1] + ', "masklet": '
         yield from json_list(self._frame_entries())
         yield ", " + json.dumps(self._table())[1:] + "\n"
@@ -105,7 +118,8 @@ class SavSink(TextSink):
         empty = json.dumps([nothing] * len(self._masklets))
         next_place = 0
         for text in self._entries.read(0):
-            place, pairs = json.loads(text)
+            frame, pairs = json.loads(text)
+            place = frame // self._rate
             yield from [empty] * (place - next_place)
             masks = dict(pairs)
             entry = [{"size": size, "counts": masks[k]} if k in masks else nothing for k in self._masklets]
@@ -113,7 +127,7 @@ class SavSink(TextSink):
             next_place = place + 1
 
     def _video(self) -> dict[str, Any]:
-        seen = (self._length - 1) * self._stride + 1 if self._length else 0
+        seen = 0 if self._last is None else self._last + 1
         frames = self._frames or seen
         height, width = self._size
         return {
@@ -138,13 +152,14 @@ class SavSink(TextSink):
             "masklet_visibility_changes": [
                 masklet.changes + (masklet.latest < self._written - 1) for masklet in all_of_them
             ],
-            "masklet_first_appeared_frame": [masklet.first for masklet in all_of_them],
+            "masklet_first_appeared_frame": [masklet.first // self._rate for masklet in all_of_them],
             "masklet_frame_count": [self._written] * len(all_of_them),
             "masklet_edited_frame_count": [masklet.edited for masklet in all_of_them],
             "masklet_type": ["manual"] * len(all_of_them),
             "masklet_stability_score": [None] * len(all_of_them),
             "masklet_num": len(all_of_them),
-            # SA-V has no names; its readers pass over keys that they do not know.
+            # SA-V has no names and no rate; its readers pass over keys that they do not know.
+            "annot_sample_rate": self._rate,
             "masklet_name": [masklet.info.name for masklet in all_of_them],
             "masklet_category": [masklet.info.category for masklet in all_of_them],
         }

@@ -59,15 +59,30 @@ def test_fields_are_those_of_the_data_set(tmp_path: Path) -> None:
     assert (data["video_height"], data["video_width"], data["video_resolution"]) == (40.0, 56.0, 2240.0)
 
 
-def test_every_frame_of_the_stride_has_all_masklets(tmp_path: Path) -> None:
+def test_every_entry_is_the_frame_that_readers_take_it_for(tmp_path: Path) -> None:
     data, expected = written(tmp_path), masks_of(story())
-    frames = list(range(30))[::2]  # what SAVDataset(annot_sample_rate=2) keeps of the video
-    assert data["masklet_id"] == [CUP, CAT, LATE] and len(data["masklet"]) == 5
+    assert data["annot_sample_rate"] == 1, "frames 3, 5, 7, 9 are no multiples of the stride of 2"
+    frames = range(30)[:: data["annot_sample_rate"]]  # what SAVDataset keeps of the video
+    assert data["masklet_id"] == [CUP, CAT, LATE] and len(data["masklet"]) == 10
     for place, entry in enumerate(data["masklet"]):
         for object_id, runs in zip(data["masklet_id"], entry, strict=True):
-            tracked = frames[place] + 1  # the run of the story began between two of these
-            wanted = expected.get((tracked, object_id), np.zeros(SIZE, bool))
+            wanted = expected.get((frames[place], object_id), np.zeros(SIZE, bool))
             assert np.array_equal(coco_mask.decode(runs).astype(bool), wanted)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "rate"), [((4, 6, 8), 2, 2), ((0, 6), 3, 3), ((5, 9), 4, 1), ((6, 10), 4, 2)]
+)
+def test_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, frames: tuple[int, ...], stride: int, rate: int
+) -> None:
+    with SavSink(tmp_path, "r", stride=stride) as sink:
+        write(sink, [result_of(frame, {1: disc(frame, 9, 3)}) for frame in frames])
+    data = read(tmp_path, "r")
+    seen = [k * rate for k, (runs,) in enumerate(data["masklet"]) if coco_mask.area(runs)]
+    assert (data["annot_sample_rate"], tuple(seen)) == (rate, frames)
+    assert data["masklet_first_appeared_frame"] == [frames[0] // rate]
+    assert (f"read it with annot_sample_rate={rate}" in caplog.text) == (rate != stride)
 
 
 def test_what_is_said_of_masklets(tmp_path: Path) -> None:
@@ -75,7 +90,7 @@ def test_what_is_said_of_masklets(tmp_path: Path) -> None:
     areas = [np.mean([m.sum() for (_, k), m in masks.items() if k == i]) for i in (CUP, CAT, LATE)]
     assert data["masklet_size_abs"] == pytest.approx(areas)
     assert data["masklet_size_rel"] == pytest.approx(np.array(areas) / 2240)
-    assert data["masklet_first_appeared_frame"] == [1, 1, 2]
+    assert data["masklet_first_appeared_frame"] == [3, 3, 5]
     assert data["masklet_visibility_changes"] == [0, 2, 1]
     assert data["masklet_frame_count"] == [4, 4, 4]
     assert data["masklet_edited_frame_count"] == [1, 1, 0]
