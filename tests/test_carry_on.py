@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sam2_video.aside import Aside, Shelf
+from sam2_video.memory import MemoryPolicy
 from sam2_video.session import VideoSession
 from sam2_video.sources import FrameArrays
 from sam2_video.types import ObjectInfo, Sam2VideoError, SinkError, SourceError
@@ -25,7 +26,8 @@ PASSES: list[dict[str, Any]] = [
 
 
 def prompted(retain: Any) -> tuple[VideoSession, NumberDriver]:
-    session, driver = open_numbers(FRAMES, retain=retain)
+    # A window much shorter than the clip: what is not shown yet must wait elsewhere.
+    session, driver = open_numbers(FRAMES, retain=retain, memory=MemoryPolicy(recent=2, pointers=2))
     session.prompt(frame=6, object_id=1, **CLICK, name="cup", category="dish")
     session.prompt(frame=3, object_id=2, mask=numbered_clip(1)[0][..., 0] == 0)
     return session, driver
@@ -139,7 +141,7 @@ def test_an_iterator_ends_even_where_nothing_is_left_to_track() -> None:
     session, _ = open_numbers(iter(numbered_clip(5)))
     session.prompt(frame=0, object_id=1, **CLICK)
     frames = []
-    for result in session.propagate():
+    for result in islice(session.propagate(), 20):
         frames.append(result.frame)
         if result.frame == 1:
             session.remove(1)
