@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "sam2_video.session", 1
 SETTINGS = "session.json"
 LARGEST_SETTINGS = 2**30  # bytes; a million frames take less
-_NAMES = re.compile(r"session\.json|(objects|aside)/\d+/\d+\.safetensors|results/\d+")
+_NUMBER = "[0-9]{1,16}"
+_NAMES = re.compile(rf"session\.json|(objects|aside)/{_NUMBER}/{_NUMBER}\.safetensors|results/{_NUMBER}")
 PREDICTION, MEMORY = ("logits", "iou", "pointer", "presence"), ("memory.features", "memory.pointer")
 _LAST = ".channels_last"  # after the name of a map whose channels lie together: arithmetic follows that order
 

@@ -18,6 +18,7 @@ from sam2_video.transforms import make_prompt
 from sam2_video.types import DataError, FrameMemory, MaskPrediction, ObjectInfo, Prompt, PromptError
 
 LARGEST = 2**53  # of a whole number: what every reader of JSON keeps exact
+LONGEST = 16  # digits of such a number
 MOST_PIXELS = 2**28  # of a frame: 16384 x 16384
 T = TypeVar("T")
 # (object, frame) -> what was found and what is remembered there, None for what the file does not hold.
@@ -236,7 +237,7 @@ def _pass_from_json(field: Field) -> Pass:
     def anchors(entry: Field) -> dict[int, tuple[int, ...]]:
         found = {}
         for key, frames in entry.items():
-            if not (key.isascii() and key.isdecimal()):
+            if not (key.isascii() and key.isdecimal() and len(key) <= LONGEST):
                 raise entry.wrong("object ids as keys")
             found[int(key)] = frames.integers(0)
         return found

@@ -340,6 +340,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda head: head["options"]["memory"].update(recent=-1), r"options\.memory\.recent is -1"),
     (lambda head: head["pending"]["legs"][0].update(step=0), r"legs\[0\].* expected a step that is not 0"),
     (lambda head: head["pending"].update(anchors={"x": []}), "expected object ids as keys"),
+    (lambda head: head["pending"].update(anchors={"9" * 5000: []}), "expected object ids as keys"),
     (lambda head: head["pending"].update(everything=1), r"pending\.everything is 1"),
     (lambda head: entries(head).update(name=7), r"objects\[0\]\.name is 7; expected text"),
     (lambda head: entries(head)["frames"][0].update(frame=99), r"frames\[0\]\.frame is 99"),
@@ -404,6 +405,7 @@ def tensors(**changes: torch.Tensor) -> bytes:
         ("objects/1/2.safetensors", tensors(code=torch.zeros(1)), "code as"),
         ("aside/1/1.safetensors", b"\x80\x04pickle", "cannot be read"),
         ("results/3", b"nothing", "a result"),
+        (f"results/{'9' * 5000}", b"x", "it holds"),
     ],
 )
 def test_parts_that_do_not_belong(
