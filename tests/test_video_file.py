@@ -402,6 +402,15 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         VideoFile(whole, "gpu")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there a name holds no colon")
+@pytest.mark.parametrize("name", ["12:30:05.mp4", "file:a.mp4", "-a %03d.mp4"])
+def test_a_name_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    write_clip(tmp_path / "clip.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with open_source(name, backend) as clip:
+        np.testing.assert_array_equal(clip.read(3), VideoFile(tmp_path / name, backend).read(3))
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 @pytest.mark.parametrize("choice", ["auto", "pyav", "decord", "opencv"])
 def test_a_video_without_frames(tmp_path: Path, suffix: str, choice: str) -> None:

@@ -182,11 +182,12 @@ def open_decoder(path: Path, backends: Sequence[str] = BACKENDS) -> Decoder:
     if tuple(backends) == BACKENDS and (pages := open_pages(path)) is not None:
         return pages
     reasons = []
+    absolute = path.absolute()  # of "12:30.mp4" FFmpeg takes the first part for a protocol
     for decoder in (PyAvDecoder, OpenCvDecoder, DecordDecoder):
         if decoder.name not in backends:
             continue
         try:
-            opened = decoder(path)
+            opened = decoder(absolute)
             if opened.promised == 0:
                 opened.close()
                 raise DecodeError("it is a video without frames")
