@@ -404,7 +404,9 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a name holds no colon")
 @pytest.mark.parametrize("name", ["12:30:05.mp4", "file:a.mp4", "-a %03d.mp4"])
-def test_a_name_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+def test_a_name_is_no_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
     write_clip(tmp_path / "clip.mp4").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with open_source(name, backend) as clip:
