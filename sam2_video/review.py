@@ -163,7 +163,8 @@ class Reviewer:
             share = _contact(result, a, b)
             if share >= TOUCH or (share > TOUCH_OVER and pair in self._touching):
                 touching.add(pair)
-                if pair not in self._touching:
+                seen_by_user = all(row < len(result.prompted) and result.prompted[row] for row in (a, b))
+                if pair not in self._touching and not seen_by_user:
                     message = f"{_name(result, a)} touches {_name(result, b)}: they may swap"
                     yield Notice(result.frame, pair[0], "touch", share, message)
         self._touching = touching

@@ -152,6 +152,19 @@ def test_touching_objects() -> None:
     assert [n.value for n in look(inside)] == [1.0], "an object inside another touches it all around"
 
 
+def test_objects_that_touch_on_a_prompted_frame() -> None:
+    def pair(frame: int, gap: int, *prompted: bool) -> FrameResult:
+        both = shown(frame, (10, 20, 40, 60), (40 + gap, 20, 70 + gap, 60), ids=(3, 8))
+        return replace(both, prompted=prompted or (False, False))
+
+    def told(*clip: FrameResult) -> list[int]:
+        return [n.frame for n in look(list(clip)) if n.kind == "touch"]
+
+    assert told(pair(0, 0, True, True), pair(1, 0), pair(2, 0)) == [], "the user saw both, side by side"
+    assert told(pair(0, 0, True, True), pair(1, 30), pair(2, 0)) == [2], "they meet anew"
+    assert told(pair(0, 30, True, True), pair(1, 0, True, False)) == [1], "of one the user has not spoken"
+
+
 @pytest.mark.parametrize(("first", "step"), [(100, -1), (0, 5), (100, -4)])
 def test_any_direction_and_stride(first: int, step: int) -> None:
     clip = calm(10, first, step)
