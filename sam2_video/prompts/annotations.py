@@ -15,6 +15,7 @@ from sam2_video.prompts.problems import Problems
 from sam2_video.prompts.shapes import Box, Clicks, PictureMask, Shape, Size, other_size
 from sam2_video.types import ObjectInfo, Prompt, PromptError
 
+SAME_LENGTH = 0.01  # by which lengths may differ: sound can be longer than the frames
 Frames = Literal["auto", "first", "all"]
 
 
@@ -44,12 +45,14 @@ class Found:
 
     `sparse`: annotations are keyframes that somebody chose, so all become prompts; otherwise the first of
     each object. `strict`: ids and coordinates are taken as they are, boxes are not cut to the picture.
+    `frame_count`: how many frames the tool took the clip to have, where it says so.
     """
 
     annotations: list[Annotation] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)  # also those that nothing is drawn on
     sparse: bool = False
     strict: bool = False
+    frame_count: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def note_skipped(self, counts: dict[str, int], expected: str) -> None:
@@ -71,6 +74,7 @@ class _Located:
 
 def place(found: Found, clip: ClipFacts, frames: Frames, problems: Problems) -> tuple[PlacedPrompt, ...]:
     """Turn annotations into prompts for a clip; what is wrong goes to `problems`."""
+    _note_other_length(found, clip)
     finder = FrameFinder([*found.pictures, *(a.picture for a in found.annotations)], clip)
     located = []
     for turn, annotation in enumerate(found.annotations):
@@ -88,6 +92,17 @@ def place(found: Found, clip: ClipFacts, frames: Frames, problems: Problems) -> 
         with problems.at(group[0].where):
             parts += _prompts(frame, object_id, group, clip, found.strict)
     return merge(parts, problems)
+
+
+def _note_other_length(found: Found, clip: ClipFacts) -> None:
+    """Remark on a tool that counted frames by another rate: its frame numbers are not those of the clip."""
+    if found.frame_count is None or clip.count is None:
+        return
+    if abs(found.frame_count - clip.count) > max(1, SAME_LENGTH * clip.count):
+        found.notes.append(
+            f"the tool took the clip to have {found.frame_count} frames, but it has {clip.count}: frame "
+            "numbers are wrong if another rate was set there than that of the clip (Label Studio: frameRate)"
+        )
 
 
 def _identify(

@@ -85,12 +85,12 @@ class FrameFinder:
 
     def find(self, picture: Picture) -> int:
         """Return the number of a frame. Raises PromptError if it cannot be told, or is not in the clip."""
+        names, count = self._clip.names, self._clip.count
+        if names is not None and picture.name in names:
+            return names[picture.name]  # before its number, which some tools count from 1
         if picture.number is not None:
             return self._inside(picture.number)
-        names, count = self._clip.names, self._clip.count
         if names is not None:
-            if picture.name in names:
-                return names[picture.name]
             known = list(names)
             span = known[0] if len(known) == 1 else f"{known[0]}..{known[-1]}"
             raise PromptError(f"frame {picture.name!r} is not in this clip; it has {span}")

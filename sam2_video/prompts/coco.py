@@ -19,7 +19,7 @@ from sam2_video.prompts.problems import (
     shown,
     whole,
 )
-from sam2_video.prompts.request import Request
+from sam2_video.prompts.request import Request, folder_of
 from sam2_video.prompts.shapes import (
     Box,
     Polygons,
@@ -46,9 +46,11 @@ def read_coco(request: Request) -> Found:
     images = _by_id(data, "images", here, problems)
     categories = _category_names(data, here, problems)
     video = _chosen_video(request, data, here)
+    folder = request.choose_folder(_files(images)) if video is None else None
     pictures: dict[int, Picture] = {}
     for number, image in images.items():
-        if video is None or image.get("video_id") == video:
+        of_folder = folder is None or folder_of(str(image.get("file_name"))) == folder
+        if of_folder and (video is None or image.get("video_id") == video):
             with problems.at(here.at("images", image["#"])):
                 pictures[number] = _picture(image)
     found = Found(pictures=list(pictures.values()))
@@ -165,14 +167,21 @@ def _video_name(video: dict[str, Any]) -> str:
     return folders[-1] if folders else str(video["id"])
 
 
+def _files(images: Known) -> list[str]:
+    """Return the files of pictures that have no frame number."""
+    named = (image for image in images.values() if all(image.get(key) is None for key in FRAME_NUMBERS))
+    return [file for image in named if isinstance(file := image.get("file_name"), str)]
+
+
 def _picture(image: dict[str, Any]) -> Picture:
-    for name in FRAME_NUMBERS:
-        if image.get(name) is not None:
-            return Picture(number=whole(image[name], name))
-    file = a_text(image.get("file_name"), "file_name")
-    if not file:
+    """Return what the file says of a picture: its file, its number in the video, or both."""
+    name = stem(a_text(image.get("file_name"), "file_name"))
+    for key in FRAME_NUMBERS:
+        if image.get(key) is not None:
+            return Picture(name, whole(image[key], key))
+    if not name:
         raise PromptError("an image needs file_name or frame_id")
-    return Picture(stem(file))
+    return Picture(name)
 
 
 def _image_size(image: dict[str, Any]) -> Size | None:

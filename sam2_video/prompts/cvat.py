@@ -11,7 +11,7 @@ from sam2_video.prompts.annotations import Annotation, Found
 from sam2_video.prompts.clip_facts import Picture, stem
 from sam2_video.prompts.markup import Element
 from sam2_video.prompts.problems import parse_number, parse_whole
-from sam2_video.prompts.request import Request
+from sam2_video.prompts.request import Request, folder_of
 from sam2_video.prompts.shapes import (
     Box,
     Clicks,
@@ -50,7 +50,10 @@ def read_cvat(request: Request) -> Found:
                     raise PromptError(f"track {number} was given already, on line {seen[number]}")
                 seen[number] = track.line
                 _read_track(track, number, size, request, found, skipped)
+    folder = request.choose_folder(image.attributes.get("name", "") for image in images)
     for image in images:
+        if folder not in (None, folder_of(image.attributes.get("name", ""))):
+            continue
         with request.problems.at(image):
             _read_image(image, request, found, skipped)
     found.note_skipped(skipped, READ)

@@ -73,6 +73,7 @@ def read_label_studio(request: Request) -> Found:
                 continue
             with request.problems.at(place):
                 found.annotations += _read_result(kind, result, picture, place)
+                found.frame_count = _frames_count(result) or found.frame_count
     found.note_skipped(skipped, f"{', '.join(SHAPES)} results")
     return found
 
@@ -145,6 +146,12 @@ def _read_result(kind: str, result: dict[str, Any], picture: Picture, place: Pla
         yield replace(blank, shape=Clicks(((x, y),), (label,)), key=("keypoints", info.category))
     else:
         yield replace(blank, shape=_area(kind, value))
+
+
+def _frames_count(result: dict[str, Any]) -> int | None:
+    """Return how many frames Label Studio took a video to have: its length times the rate that was set."""
+    count = result["value"].get("framesCount")
+    return count if isinstance(count, int) else None
 
 
 def _area(kind: str, value: dict[str, Any]) -> Shape:

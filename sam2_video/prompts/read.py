@@ -47,10 +47,11 @@ def read_prompts(
     """Read prompts from a file or folder of this package's format, or of an annotation tool.
 
     `clip`: what they are for, as `open_source` takes it; it tells frame numbers of file names and the size of
-    fractions, and everything is checked against it. It is opened after the file was read, no frame is
-    decoded for it. `format`: one of `FORMATS` where the content does not tell. `frames`: "first" takes the
-    first annotated frame of each object, "all" every one, "auto" the keyframes that somebody chose, and the
-    first frame of formats that annotate every frame. `sequence`: one of several clips in the file.
+    fractions, and everything is checked against it. It is opened after the file was read, which decodes the
+    first frame of a video and no other. `format`: one of `FORMATS` where the content does not tell. `frames`:
+    "first" takes the first annotated frame of each object, "all" every one, "auto" the keyframes that
+    somebody chose, and the first frame of formats that annotate every frame. `sequence`: one of several clips
+    in the file.
 
     Raises PromptError with everything that is wrong in the file, each with its line.
     """

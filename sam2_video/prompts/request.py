@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from sam2_video.prompts.clip_facts import ClipFacts
 from sam2_video.prompts.documents import Document, read_document
@@ -33,6 +33,19 @@ class Request:
         """The root of the file as XML. Raises PromptError."""
         return read_xml(self.path)
 
+    def choose_folder(self, files: Iterable[str]) -> str | None:
+        """Choose one of several folders of pictures that a file describes, by what `folder_of` says of each.
+
+        None where no two pictures have one name: then the names alone tell frames. Raises as `choose`.
+        """
+        known = list(dict.fromkeys(PureWindowsPath(file).with_suffix("") for file in files if file))
+        if len({file.name for file in known}) == len(known):
+            return None
+        paths = {folder_of(str(file)) for file in known}
+        short = {PureWindowsPath(path).name: path for path in sorted(paths)}
+        names = short if len(short) == len(paths) else {path: path for path in sorted(paths)}
+        return names[self.choose(names, "folders of pictures")]
+
     def choose(self, names: Iterable[str], what: str) -> str:
         """Choose one of several sequences: the one asked for, the only one, or the one named as the clip.
 
@@ -50,3 +63,8 @@ class Request:
         if not known:
             raise PromptError(f"{self.path} has no {what}")
         raise PromptError(f"{self.path} has several of {what}: {listed}; name one (sequence=...)")
+
+
+def folder_of(file: str) -> str:
+    """Return the folders of a file name, of this or another system, with slashes."""
+    return PureWindowsPath(file).parent.as_posix()

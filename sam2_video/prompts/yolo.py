@@ -47,10 +47,11 @@ def read_yolo(request: Request) -> Found:
             for number, line in enumerate(read_text(file).splitlines(), start=1):
                 lines.append((Picture(file.stem), f"{file}, line {number}", line.split()))
     both = any(_has_both(words) for _, _, words in lines)
+    drawn = any(len(words) > 7 for _, _, words in lines)
     for picture, where, words in lines:
         with request.problems.at(where):
             if words:
-                found.annotations.append(_read_line(words, picture, where, names, both))
+                found.annotations.append(_read_line(words, picture, where, names, drawn, both))
     if not found.annotations and not request.problems:
         raise PromptError(f"{request.path} describes no object")
     return found
@@ -62,28 +63,28 @@ def _has_both(words: list[str]) -> bool:
 
 
 def _read_line(
-    words: list[str], picture: Picture, where: str, names: dict[int, str], both: bool
+    words: list[str], picture: Picture, where: str, names: dict[int, str], drawn: bool, both: bool
 ) -> Annotation:
     number = parse_whole(words[0].removesuffix(".0"), "the class")
     if names and number not in names:
         raise PromptError(f"class {number} has no name; there are {len(names)} names, from {min(names)}")
-    values, track = _split(words[1:], both)
+    values, track = _split(words[1:], drawn, both)
     info = ObjectInfo(category=names.get(number, str(number)))
     return Annotation(picture, _shape(values), where, track, track, info, relative=True)
 
 
-def _split(words: list[str], both: bool) -> tuple[list[float], int | None]:
+def _split(words: list[str], drawn: bool, both: bool) -> tuple[list[float], int | None]:
     """Return the coordinates and the track id, if there is one; a confidence is of no use here.
 
     Behind the four numbers of a box, or the pairs of a polygon, comes nothing, a confidence, a whole number
-    that is the id, or both. `both`: polygons of this folder have both.
+    that is the id, or both. `drawn`: this folder has polygons for sure; `both`: they have both behind them.
     """
     count = len(words)
     if count < 4:
         raise PromptError(f"{count} numbers after the class; expected 4 of a box, or 6 or more of a polygon")
     last, spare = words[-1], count % 2
-    if count == 6 and last.isdecimal():
-        spare = 2  # six numbers are three points, but no tool writes a coordinate as a whole number
+    if count == 6 and last.isdecimal() and not (drawn and last in ("0", "1")):
+        spare = 2  # a box; among polygons it may be three points, the last of them at the border
     elif count >= 8 and not spare and both:
         spare = 2
     track = parse_whole(last, "the track id") if spare and last.isdecimal() else None

@@ -100,6 +100,26 @@ def test_frame_numbers_and_ids_of_cocovid(tmp_path: Path) -> None:
     assert "no videos 'cup'; it has: cups, juggle" in complaint(path, sequence="cup")
 
 
+def test_file_names_come_before_frame_numbers_that_count_from_1(tmp_path: Path) -> None:
+    data = cvat_export()
+    for k, image in enumerate(data["images"], start=1):
+        image["frame_id"] = k  # as tools for MOT write it
+    path = write_json(tmp_path / "a.json", data)
+    assert list(by_place(read_prompts(path, clip=folder_clip(tmp_path / "seq")))) == [(0, 5), (1, 1), (3, 2)]
+    assert list(by_place(read_prompts(path, clip=numbered_clip()))) == [(1, 5), (2, 1), (4, 2)]
+
+
+def test_pictures_of_one_name_in_several_folders_are_several_clips(tmp_path: Path) -> None:
+    data = cvat_export()
+    for k, image in enumerate(data["images"]):
+        image["file_name"] = ["cups/00000.jpg", "cups/00005.jpg", "hands/00000.jpg", "hands\\00005.jpg"][k]
+    path = write_json(tmp_path / "a.json", data)
+    assert list(by_place(read_prompts(path, clip=folder_clip(tmp_path / "cups")))) == [(0, 5), (1, 1)]
+    assert list(by_place(read_prompts(path, sequence="hands", frames="all"))) == [(0, 1), (5, 2)]
+    text = complaint(path, clip=folder_clip(tmp_path / "others"))
+    assert "several of folders of pictures: cups, hands; name one" in text
+
+
 def without_ids(boxes: list[tuple[int, int]]) -> dict[str, Any]:
     """A file without track ids: boxes as (image, category)."""
     data = cvat_export()

@@ -128,6 +128,15 @@ IMAGES = """\
 """
 
 
+def test_images_of_several_folders_are_several_clips(tmp_path: Path) -> None:
+    text = IMAGES.replace('id="1" name="seq/00005.png"', 'id="1" name="other/00000.png"')
+    path = write(tmp_path / "a.xml", text)
+    assert list(by_place(read_prompts(path, sequence="other"))) == [(0, 7)]
+    clip = folder_clip(tmp_path / "seq")
+    assert list(by_place(read_prompts(path, clip=clip, frames="all"))) == [(2, 1), (2, 7)]
+    assert "several of folders of pictures: other, seq" in complaint(path)
+
+
 def test_images_by_name_and_by_number(tmp_path: Path) -> None:
     path = write(tmp_path / "annotations.xml", IMAGES)
     found = read_prompts(path, clip=folder_clip(tmp_path / "seq"))

@@ -77,6 +77,13 @@ def test_rectangles_of_a_video(tmp_path: Path) -> None:
     assert (2, 1) in by_place(read_prompts(tmp_path / "export.json", clip=numbered_clip(), frames="all"))
 
 
+def test_a_video_annotated_at_another_rate_is_remarked_on(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "export.json", video())
+    assert read_prompts(path, clip=numbered_clip(21)).notes == ()
+    (note,) = read_prompts(path, clip=numbered_clip(24)).notes
+    assert "have 20 frames, but it has 24" in note and "frameRate" in note
+
+
 def test_a_turned_rectangle_turns_around_its_corner_in_pixels(tmp_path: Path) -> None:
     data = video()
     data[0]["annotations"][0]["result"][0]["value"]["sequence"] = [

@@ -76,6 +76,13 @@ def test_track_1_is_told_from_a_coordinate_by_the_other_lines(tmp_path: Path) ->
     assert mask_of(read_prompts(triangle, clip=numbered_clip()).prompts[0]).sum() > 300
 
 
+@pytest.mark.parametrize("last", ["0", "1"])
+def test_a_triangle_at_the_border_among_polygons(tmp_path: Path, last: str) -> None:
+    path = write(tmp_path / "clip_3.txt", f"0 {SQUARE}\n1 0.2 0.4 0.8 0.4 0.5 {last}\n")
+    triangle = read_prompts(path, clip=numbered_clip()).prompts[1]
+    assert mask_of(triangle).sum() == pytest.approx(0.5 * 36 * (24 if last == "1" else 16), rel=0.05)
+
+
 def test_tracks_go_through_all_frames(tmp_path: Path) -> None:
     for k in range(4):
         write(tmp_path / "labels" / f"clip_{k}.txt", "0 0.5 0.5 0.5 0.25 4\n0 0.2 0.2 0.1 0.1 9\n")
