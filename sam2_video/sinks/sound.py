@@ -32,12 +32,17 @@ class Sound:
         try:
             return SoundCopy(path, Fraction(frame) / Fraction(self.rate).limit_denominator(60_000))
         except NoSound as reason:
-            _log.info("the sound of %s is left out: %s", path.name, reason)
+            level = logging.WARNING if reason.lost else logging.INFO
+            _log.log(level, "the sound of %s is left out: %s", path.name, reason)
             return None
 
 
 class NoSound(Exception):
-    """There is no sound that can be copied; never leaves this package."""
+    """There is no sound that can be copied; `lost`: but there is sound. Never leaves this package."""
+
+    def __init__(self, reason: str, lost: bool = False) -> None:
+        super().__init__(reason)
+        self.lost = lost
 
 
 class SoundCopy:
@@ -91,7 +96,11 @@ class SoundCopy:
         name = context.name if context else "an unknown codec"
         if name not in COPIED_CODECS:
             known = ", ".join(COPIED_CODECS).replace("mp3float", "mp3")
-            raise NoSound(f"{name} cannot be copied into mp4 (what can: {known})")
+            raise NoSound(
+                f"{name} cannot be copied into mp4 (what can: {known}); "
+                "to keep it: ffmpeg -i CLIP -c:v copy -c:a aac NEW.mp4, and track that",
+                lost=True,
+            )
         video = streams.video[0] if streams.video else None
         first = Fraction(0) if video is None else (video.start_time or 0) * video.time_base
         self._shift = round((first + start) / self._stream.time_base)
