@@ -31,12 +31,16 @@ def turned(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return shown[::rows, ::columns]
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+NEEDS_AVIF = pytest.mark.skipif(not features.check("avif"), reason="Pillow before 11.3 knows no AVIF")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", pytest.param("avif", marks=NEEDS_AVIF)])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_stand_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    how = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
+    lossy = {"jpg": {"quality": 100, "subsampling": 0}, "avif": {"quality": 100, "subsampling": "4:4:4"}}
+    how = {**lossy, "webp": {"lossless": True}}.get(suffix, {})
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(numbered_frame(1)).save(path, exif=exif, **how)
     expected = turned(numbered_frame(1), orientation)

@@ -18,6 +18,8 @@ DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of the sensors and formats there ar
 SAMPLES = 16  # frames that are looked at to choose how a deep clip becomes 8-bit
 PILLOW_ERRORS = (Exception,)  # of damaged files: OSError, SyntaxError, KeyError, TypeError, struct.error, ...
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+AVIF_MARKS = (b"ftypavif", b"ftypavis")
+ORIENTATION = 274  # entry of EXIF
 Raw = NDArray[Any]  # (H, W) or (H, W, 3) RGB, of whatever type the file has
 
 
@@ -102,6 +104,8 @@ def _by_opencv(data: NDArray[np.uint8]) -> Raw | None:
 
     if data.size == 0 or (data[:4].tobytes() in TIFF_MARKS and _has_alpha(data)):
         return None  # OpenCV multiplies the colours of a TIFF with its alpha
+    if data[4:12].tobytes() in AVIF_MARKS and _is_turned(data):
+        return None  # OpenCV leaves them as stored
     try:
         picture = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     except cv2.error:
@@ -119,6 +123,16 @@ def _has_alpha(data: NDArray[np.uint8]) -> bool:
             return has_alpha(picture.mode)
     except PILLOW_ERRORS:
         return False  # Pillow knows fewer kinds of TIFF
+
+
+def _is_turned(data: NDArray[np.uint8]) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(data.tobytes())) as picture:
+            return int(picture.getexif().get(ORIENTATION, 1)) != 1
+    except PILLOW_ERRORS:
+        return False  # Pillow before 11.3 knows no AVIF
 
 
 def has_alpha(mode: str) -> bool:
