@@ -90,6 +90,16 @@ def test_the_same_frames_make_the_same_file(name: str, tmp_path: Path) -> None:
     assert [other == first for other in others] == [True, True] and len(first) > 1000
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there a name holds no colon")
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_folder_with_a_colon_is_no_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(MAKERS[name](Path("12:30") / name), moving(3))
+    assert len(read_back(tmp_path / "12:30" / name)[0]) == 3
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_odd_rates_are_kept_exactly(name: str, tmp_path: Path) -> None:
     fill(MAKERS[name](tmp_path / name), moving(5))

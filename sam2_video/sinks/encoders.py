@@ -98,7 +98,8 @@ class AvEncoder:
         self._frames = 0
         # bitexact: no random numbers and no times of day in the file
         muxer = {"fflags": "+bitexact", **profile.muxer}
-        self._container = self._call(av.open, str(path), "w", format=profile.container, options=muxer)
+        name = str(path.absolute())  # of "12:30/a.mp4" FFmpeg takes the first part for a protocol
+        self._container = self._call(av.open, name, "w", format=profile.container, options=muxer)
         self._stream = self._add_stream(size)
         self._sound = sound
         self._sound_stream: Any = None if sound is None else sound.add_to(self._container)
@@ -196,7 +197,7 @@ class FfmpegEncoder:
             "1",
             *raw.split(),
             *coded.split(),
-            str(path),
+            str(path.absolute()),
         ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -232,7 +233,7 @@ class OpenCvEncoder:
 
         if profile.alpha:
             raise EncoderMissing("OpenCV writes no videos with alpha")
-        self._path = path
+        self._path = path = path.absolute()
         self._cv2 = cv2
         self._frames = 0
         code = cv2.VideoWriter.fourcc(*"mp4v")
