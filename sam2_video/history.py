@@ -26,13 +26,13 @@ class Before:
     """What there was before a change.
 
     `track`: the object's timeline, None if there was no object. `record`: what the timeline held of the
-    frame, None where it was replaced as a whole. `info`: the object's name, where the change gave it
-    another. `version`: of the memory that the change made.
+    frame, None where it was replaced as a whole. `names`: the object's, and those that the change gave it.
+    `version`: of the memory that the change made.
     """
 
     track: ObjectTrack | None
     record: FrameRecord | None = None
-    info: ObjectInfo | None = None
+    names: tuple[ObjectInfo, ObjectInfo] | None = None
     version: int | None = None
 
 
@@ -66,11 +66,19 @@ class History:
         if before.track is None:
             del tracks[change.object_id]
             return change
+        now = tracks.get(change.object_id, before.track).info
         track = tracks[change.object_id] = before.track
-        if before.info is not None:
-            track.info = before.info
+        track.info = now if before.names is None else _taken_back(now, *before.names)
         if change.frame is not None and before.record is not None:
             track.put(change.frame, before.record)
         if before.version is not None:
             track.forget_readers(before.version)
         return change
+
+
+def _taken_back(now: ObjectInfo, before: ObjectInfo, given: ObjectInfo) -> ObjectInfo:
+    """The names before a change, but for those that `describe` has given since."""
+    return ObjectInfo(
+        before.name if now.name == given.name else now.name,
+        before.category if now.category == given.category else now.category,
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
-from sam2_video.sinks.result_log import unpack
+from sam2_video.sinks.result_log import description, pack, unpack
 from sam2_video.types import FrameResult, upsample_logits
 
 
@@ -17,9 +17,19 @@ class KeptResults:
     def __init__(self, records: Mapping[int, bytes] | None = None) -> None:
         self.records = dict(records or {})
 
-    @property
-    def frames(self) -> Collection[int]:
-        return self.records.keys()
+    def frames_of(self, object_id: int) -> set[int]:
+        """The frames that an object has a row on."""
+        return {f for f, record in self.records.items() if object_id in description(record)["objects"]}
+
+    def of(self, rows: Mapping[int, Collection[int]]) -> Iterator[tuple[int, bytes]]:
+        """The records of these rows alone, object -> frames; none of a frame that has no rows left."""
+        for frame, record in self.records.items():
+            held = description(record)["objects"]
+            wanted = [row for row, object_id in enumerate(held) if frame in rows.get(object_id, ())]
+            if len(wanted) == len(held):
+                yield frame, record
+            elif wanted:
+                yield frame, pack(rows_of(unpack(record), wanted))
 
     def complete(self, result: FrameResult, missing: Collection[int]) -> FrameResult:
         """Put the kept rows of objects that were not found on this frame in place of their empty ones."""
@@ -49,7 +59,7 @@ def rows_of(result: FrameResult, rows: Sequence[int]) -> FrameResult:
         iou=result.iou[index],
         presence=result.presence[index],
         prompted=tuple(result.prompted[row] for row in rows),
-        info=(),
+        info=tuple(result.info_of(row) for row in rows),
     )
 
 
@@ -63,6 +73,6 @@ def join(first: FrameResult, second: FrameResult) -> FrameResult:
         iou=torch.cat([first.iou, second.iou]),
         presence=torch.cat([first.presence, second.presence]),
         prompted=first.prompted + second.prompted,
-        info=(),
+        info=tuple(part.info_of(row) for part in (first, second) for row in range(len(part.object_ids))),
     )
     return rows_of(joined, sorted(range(len(ids)), key=ids.__getitem__))

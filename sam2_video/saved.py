@@ -157,7 +157,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def _shown(session: VideoSession, memories: bool) -> Iterator[tuple[int, bytes]]:
     """The masks that are there to be shown; those with memories need no other record."""
     if memories:
-        yield from session.kept.items()
+        yield from session.kept
     else:
         for result in session.results():
             yield result.frame, pack(result)

@@ -82,18 +82,21 @@ class VideoSession:
         """Yield what is known of each frame by now, in ascending order, without tracking anything."""
         self._check_open()
         tracks = [self._tracks[i] for i in self.objects]
-        for frame in sorted({f for track in tracks for f in track.found_on()}.union(self._kept.frames)):
-            missing = [track.object_id for track in tracks if not track.knows(frame)]
-            yield self._kept.complete(self._walker.show(frame, tracks), missing)
+        missing = {track.object_id: track.kept - track.found_on() for track in tracks}
+        for frame in sorted({f for track in tracks for f in track.found_on() | track.kept}):
+            rows = [object_id for object_id, frames in missing.items() if frame in frames]
+            yield self._kept.complete(self._walker.show(frame, tracks), rows)
 
     def keep_shown(self, records: Mapping[int, bytes]) -> None:
         """Have `results` show these, frame -> record of a `ResultLog`, where nothing newer is known."""
         self._kept = KeptResults(records)
+        for object_id, track in self._tracks.items():
+            track.kept = self._kept.frames_of(object_id)
 
     @property
-    def kept(self) -> Mapping[int, bytes]:
-        """What `keep_shown` was given."""
-        return self._kept.records
+    def kept(self) -> Iterator[tuple[int, bytes]]:
+        """What `keep_shown` was given, as far as it is still shown."""
+        return self._kept.of({object_id: track.kept for object_id, track in self._tracks.items()})
 
     def clip_record(self) -> dict[str, Any]:
         """Where the clip was opened, and what tells it from others."""
@@ -175,8 +178,7 @@ class VideoSession:
             None if previous is None else previous.logits,
             track.recall_for_prompt(frame, self.frame_count, afresh=afresh),
         )
-        renamed = None if info == track.info else track.info
-        before = Before(known, track.record(frame), renamed, version=track.bank.made)
+        before = Before(known, track.record(frame), (track.info, info), version=track.bank.made)
         settled = self.options.keep_corrections or track.is_settled(frame) or not track.was_tracked(frame)
         track.keep_prompted(frame, prompt, outcome, settled=settled)
         track.info = info

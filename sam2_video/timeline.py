@@ -71,6 +71,7 @@ class ObjectTrack:
     recipes: dict[int, Recipe] = field(default_factory=dict)  # of tracked frames
     ways: dict[int, Way] = field(default_factory=dict)  # of frames that a pass came by
     aside: Aside = field(default_factory=Aside)  # predictions that wait on disk to be shown
+    kept: set[int] = field(default_factory=set)  # frames that a saved session has a mask of, to be shown
 
     def is_prompted(self, frame: int) -> bool:
         return frame in self.prompts
@@ -131,6 +132,7 @@ class ObjectTrack:
         """Store what tracking made of a frame."""
         self.predictions[frame], memory = outcome
         self.bank.add(frame, memory, prompted=False)
+        self.kept.discard(frame)
         self.recipes[frame] = recipe  # last: it vouches for the others
 
     def pass_by(self, frame: int, way: Way) -> None:
@@ -148,6 +150,7 @@ class ObjectTrack:
         del self.prompts[frame]
         self.bank.drop(frame)
         self.predictions.pop(frame, None)
+        self.kept.discard(frame)
 
     def forget(self, frame: int, pace: int, *, spare: int | None) -> None:
         """Drop what a walk that has just been on `frame` cannot reach any more.

@@ -178,6 +178,18 @@ def test_names_go_with_the_prompt_that_gave_them(opened: Any) -> None:
     assert session.track(1).info == ObjectInfo("dog", "animal")  # `describe` is no prompt
 
 
+def test_names_that_were_given_since_stay(opened: Any) -> None:
+    session, _ = opened
+    session.prompt(frame=3, object_id=1, **CLICK, name="cup", category="dishes")
+    session.describe(1, name="left cup")
+    session.undo()
+    assert session.track(1).info == ObjectInfo("left cup")  # the class went with the prompt
+    session.clear(0, 1)  # the last prompt: a timeline of its own begins
+    session.describe(1, name="dog")
+    session.undo()
+    assert session.track(1).info == ObjectInfo("dog")
+
+
 def test_a_prompt_that_fails_is_nothing_to_undo(opened: Any) -> None:
     session, _ = opened
     with pytest.raises(PromptError):

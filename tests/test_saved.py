@@ -173,6 +173,29 @@ def test_masks_that_are_only_shown_survive_saving_again(predictor: VideoPredicto
                 assert np.array_equal(found.masks, original.masks[[0, 2]])
 
 
+def test_masks_that_are_only_shown_belong_to_their_object(predictor: VideoPredictor, tmp_path: Path) -> None:
+    """An object that takes the id of another one, or loses a prompt, is not shown with what was saved."""
+    with begun(predictor) as session:
+        session.prompt(frame=8, object_id=1, points=[(30, 30)], labels=[1])
+        list(session.propagate())
+        session.save(tmp_path / "1.sam2", memories=False)
+    with predictor.resume(tmp_path / "1.sam2", CLIP) as resumed:
+        resumed.clear(8, 1)
+        assert [r.frame for r in resumed.results() if r.prompted[0]] == [2]
+        before = list(resumed.results())
+        resumed.remove(4)
+        resumed.undo()
+        assert_same(resumed.results(), before)
+        for object_id in (1, 4, 9):
+            resumed.remove(object_id)
+        assert list(resumed.results()) == []
+        only = resumed.prompt(frame=5, object_id=1, points=[(60, 40)])
+        assert_same(resumed.results(), [only])
+        resumed.save(tmp_path / "2.sam2")
+    with predictor.resume(tmp_path / "2.sam2", CLIP) as again:
+        assert_same(again.results(), [only])
+
+
 def test_settings_names_and_notes_come_back(tmp_path: Path) -> None:
     policy = MemoryPolicy(recent=3, prompted=2, pointers=5, stride=2)
     options: dict[str, Any] = {"memory": policy, "fill_holes": 4, "non_overlapping": True}

@@ -145,7 +145,7 @@ class ResultLog:
                 raise DataError(f"{self.path} is a log of version {version}; this release reads {VERSION}")
             while (content := self._content(self._end)) is not None:
                 self._places.append(self._end)
-                self._frames.append(_description(content)["frame"])
+                self._frames.append(description(content)["frame"])
                 self._end += _RECORD.size + len(content)
             self._file.truncate(self._end)
 
@@ -182,7 +182,7 @@ def pack(result: FrameResult) -> bytes:
 
 def unpack(content: bytes) -> FrameResult:
     """Bytes of `pack` -> the result, its logits 1 inside, 2 where it wins, -1 outside. Raises DataError."""
-    said = _description(content)
+    said = description(content)
     try:
         count, (height, width) = len(said["objects"]), said["size"]
         pixels = count * height * width
@@ -238,7 +238,8 @@ def _logits(
     return torch.from_numpy(logits)
 
 
-def _description(content: bytes) -> dict[str, Any]:
+def description(content: bytes) -> dict[str, Any]:
+    """What a result says beside its masks, which are not unpacked for it. Raises DataError."""
     length = _LENGTH.unpack_from(content)[0]
     try:
         said = json.loads(content[_LENGTH.size : _LENGTH.size + length])
