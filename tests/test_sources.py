@@ -268,6 +268,8 @@ def test_what_is_no_source() -> None:
     for value in (None, 3.5, b"bytes", {"a": 1}):
         with pytest.raises(SourceError, match="cannot read frames from"):
             open_source(value)
+    with pytest.raises(SourceError, match="the source is empty"):
+        open_source("")
     with pytest.raises(SourceError, match="step is 0"):
         list(open_source([numbered_frame(0)]).frames(step=0))
 

@@ -87,6 +87,8 @@ def _open(source: Any, backend: str) -> VideoSource:
 
 
 def _open_text(source: str | Path, backend: str) -> VideoSource:
+    if source == "":  # as a path it would be the current folder; it is a variable that nobody set
+        raise SourceError("the source is empty; expected a path or address of a video, folder or picture")
     scheme = urlsplit(source).scheme.lower() if isinstance(source, str) and "://" in source else ""
     if scheme == "file":
         return _open_file(local_path(str(source)), backend)
