@@ -259,7 +259,6 @@ class _Run:
     def write_to(self, out: Path) -> KeyboardInterrupt | Exception | None:
         """Track until something ends it, which is returned; all sinks that work are whole then."""
         began = time.perf_counter()
-        writers: Writers | None = None
         try:
             with gentle_interrupts() as interrupts, ExitStack() as stack:
                 for result in stack.enter_context(progress(self._results(interrupts), None)):
@@ -272,7 +271,7 @@ class _Run:
             return reason
         finally:
             self.seconds = time.perf_counter() - began
-            self.review = "" if writers is None else writers.review
+            self.review = "" if self.writers is None else self.writers.review
         return None
 
     def _results(self, interrupts: Interrupts) -> Iterator[FrameResult]:

@@ -141,6 +141,7 @@ def test_run_json_tells_how_it_went(run: Run, tmp_path: Path, monkeypatch: pytes
         assert f"{words} p50 {figures['p50']} ms, p95 {figures['p95']} ms" in done.out
     assert "0 of 6 decoded frames dropped" in done.out
     assert "80x48; Ctrl-C ends the run" in done.err
+    assert "frames to look at: " in done.out  # what there is to review is said, as for a file
 
 
 def test_a_network_stream_until_stop(run: Run, tmp_path: Path) -> None:
