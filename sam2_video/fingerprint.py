@@ -20,11 +20,13 @@ def clip_fingerprint(source: VideoSource) -> dict[str, Any]:
     """Name, size, number of frames, and a hash of what can be had without decoding the clip.
 
     Of files, the hash is over their lengths and both ends of the first, the middle and the last one; of
-    frames in memory over the first one; None for an iterator, which gives each frame once. Raises
-    SourceError.
+    frames in memory over the first one; None for an iterator, which gives each frame once. Where only some
+    of the frames are taken, it says which. Raises SourceError.
     """
     files = source_files(source)
     digest = hash_ends(files) if files else _hash_first_frame(source)
+    if digest is not None and (taken := _taken(source)):
+        digest = hashlib.sha256(f"{digest} {taken}".encode()).hexdigest()
     kind = "files" if files else "frame"
     return {
         "name": source.name,
@@ -66,6 +68,15 @@ def source_files(source: Any) -> Sequence[Path]:
     """The files that a source reads; none for frames in memory and streams."""
     inner = getattr(source, "source", None)  # a selection of another source's frames
     return source_files(inner) if inner is not None else getattr(source, "files", ())
+
+
+def _taken(source: Any) -> list[list[int]]:
+    """Of each selection of another source's frames: where its first, second, middle and last one stand."""
+    if (inner := getattr(source, "source", None)) is None:
+        return []
+    count = source.count
+    places = {0} if count is None else {0, min(1, count - 1), count // 2, count - 1}
+    return [[int(source.original(place)) for place in sorted(places)], *_taken(inner)]
 
 
 def hash_ends(files: Sequence[Path]) -> str:

@@ -7,7 +7,8 @@ session = predictor.resume("work.sam2")
 
 A file is a zip archive without compression: `session.json`, one safetensors file for each object on each
 frame, and one record of a `ResultLog` for each frame that is only shown. Reading it runs no code and takes no
-more memory than the file is long. docs/saving.md describes every field.
+more memory than the file is long; masks that are only shown are unpacked one frame at a time, when they are.
+docs/saving.md describes every field.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from typing import IO, TYPE_CHECKING, Any
 from torch import Tensor
 
 from sam2_video.aside import Aside, Shelf
-from sam2_video.fingerprint import check_clip
+from sam2_video.fingerprint import check_clip, source_files
 from sam2_video.saved_state import Field, state_from_json, state_to_json, without_memories
 from sam2_video.sinks.base import finish, make_folder, part_name, remove, reported
-from sam2_video.sinks.result_log import pack, unpack
+from sam2_video.sinks.result_log import check, pack
 from sam2_video.sinks.run_json import versions
 from sam2_video.state import ObjectState, SessionState
-from sam2_video.types import DataError, FrameMemory, MaskPrediction
+from sam2_video.types import DataError, FrameMemory, MaskPrediction, SinkError
 
 if TYPE_CHECKING:
     from sam2_video.session import VideoSession
@@ -68,6 +69,7 @@ def save_session(
 ) -> None:
     """Write a session into one file, which is there whole or not at all; see `VideoSession.save`."""
     path = Path(path)
+    _check_is_not_the_clip(path, session.source)
     state = session.state()
     kept = state if memories else without_memories(state)
     head = {
@@ -150,6 +152,11 @@ def with_memories(state: SessionState, source: VideoSource, driver: Driver) -> S
 # --- writing ---
 
 
+def _check_is_not_the_clip(path: Path, source: VideoSource) -> None:
+    if path.is_file() and any(f.name == path.name and path.samefile(f) for f in source_files(source)):
+        raise SinkError(f"{path} is the clip itself, which this would replace: save under another name")
+
+
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name), data)  # of no date: equal sessions make equal files
 
@@ -214,8 +221,7 @@ def _read(path: Path, file: IO[bytes]) -> SavedSession:
             _check_clip_record(head["clip"])
             results = {int(name[8:]): archive.read(name) for name in entries if name.startswith("results/")}
             for frame, record in results.items():
-                if unpack(record).frame != frame:
-                    raise DataError(f"results/{frame} is of another frame")
+                _check_result(frame, record, state)
         except DataError as error:
             raise DataError(f"{path} is damaged: {error}") from error
     return SavedSession(path, state, _plain(clip), _plain(model), has_memories, results, _plain(note))
@@ -249,6 +255,15 @@ def _read_settings(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, z
             f"release reads version {VERSION}: resume it with that release, or track again"
         )
     return Field(head)
+
+
+def _check_result(frame: int, record: bytes, state: SessionState) -> None:
+    """See that a record is what this session could have found on a frame, without unpacking its masks."""
+    said = check(record)
+    if said["frame"] != frame or tuple(said["size"]) != state.size:
+        raise DataError(f"results/{frame} is of another frame or another clip")
+    if not state.objects.keys() >= set(said["objects"]):
+        raise DataError(f"results/{frame} has objects that are not in this session")
 
 
 def _check_clip_record(field: Field) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from sam2_video import VideoPredictor
 from sam2_video.memory import MemoryPolicy
 from sam2_video.saved import read_saved
 from sam2_video.session import VideoSession
+from sam2_video.sources import open_source
 from sam2_video.types import CheckpointError, DataError, FrameResult, ObjectInfo, SinkError, SourceError
 from tests.clips import write_clip
 from tests.toys import FRAME_SIZE, toy_clip, toy_model
@@ -273,6 +277,33 @@ def test_another_clip_is_refused(
         predictor.resume(file_session)
 
 
+@pytest.mark.parametrize(
+    "taken", [{"start": 4, "stop": 8}, {"stop": 8, "stride": 2}, {"start": 1, "stop": 8, "stride": 2}, {}]
+)
+def test_another_part_of_the_clip_is_another_clip(
+    taken: dict[str, int], predictor: VideoPredictor, tmp_path: Path
+) -> None:
+    path = write_clip(tmp_path / "clip.mp4", FRAMES)
+    with predictor.open(open_source(path, stop=4)) as session:
+        session.prompt(frame=2, object_id=1, points=[(10, 10)])
+        session.save(tmp_path / "part.sam2")
+    with pytest.raises(SourceError, match="is not the clip"):
+        predictor.resume(tmp_path / "part.sam2", open_source(path, **taken))
+    with predictor.resume(tmp_path / "part.sam2", open_source(path, stop=4)) as resumed:
+        assert resumed.objects == (1,)
+
+
+def test_a_session_is_not_saved_over_its_clip(predictor: VideoPredictor, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", FRAMES)
+    before = path.read_bytes()
+    (tmp_path / "folder").symlink_to(tmp_path)
+    with predictor.open(path) as session:
+        for same_place in (path, tmp_path / "folder" / "clip.mp4"):
+            with pytest.raises(SinkError, match="is the clip itself"):
+                session.save(same_place)
+    assert path.read_bytes() == before
+
+
 def test_frames_in_memory_must_be_given_and_be_the_same(predictor: VideoPredictor, tmp_path: Path) -> None:
     with begun(predictor) as session:
         session.save(tmp_path / "work.sam2")
@@ -452,6 +483,41 @@ def test_bombs_are_not_unpacked(predictor: VideoPredictor, good: Path, tmp_path:
         archive.writestr("session.json", "{}")
     with pytest.raises(DataError, match="compressed or overlap"):
         predictor.resume(path, CLIP)
+
+
+def record_of(count: int, size: tuple[int, int], stored: int) -> bytes:
+    """A record of a log: `count` objects of this size, with `stored` bytes of empty masks."""
+    bits = zlib.compress(bytes(stored), 9)
+    said = {"frame": 2, "objects": [1, 4, 9, 10, 11][:count], "size": size, "masks": len(bits), "info": []}
+    head = json.dumps({**said, **dict.fromkeys(("iou", "presence", "prompted"), [0] * count)}).encode()
+    return struct.pack("<I", len(head)) + head + bits + zlib.compress(b"")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (record_of(3, (6000, 8000), 3 * 6_000_000), "another clip"),
+        (record_of(3, FRAME_SIZE, 30_000_000), "bytes or more"),
+        (record_of(3, FRAME_SIZE, 100), "bytes or more"),
+        (record_of(5, FRAME_SIZE, 5 * 480), "not in this session"),
+    ],
+)
+def test_masks_are_not_unpacked_before_they_are_shown(
+    record: bytes, message: str, predictor: VideoPredictor, tmp_path: Path
+) -> None:
+    small, bomb = tmp_path / "small.sam2", tmp_path / "bomb.sam2"
+    with begun(predictor) as session:
+        session.save(small, memories=False)
+    with zipfile.ZipFile(small) as old, zipfile.ZipFile(bomb, "w") as new:
+        for name in old.namelist():
+            new.writestr(zipfile.ZipInfo(name), record if name == "results/2" else old.read(name))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message):
+            predictor.resume(bomb, CLIP)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def overlapping() -> Iterator[bytes]:

@@ -31,6 +31,7 @@ MAGIC, VERSION = b"SAM2LOG\n", 1
 _HEAD = struct.Struct("<8sI")
 _RECORD = struct.Struct("<II")  # length and CRC-32 of what follows
 _LENGTH = struct.Struct("<I")
+_PIECE = 2**20  # bytes that are decompressed at a time to be counted
 LARGEST_RECORD = 2**30  # bytes; more is not a record but a damaged length
 LARGEST_MASKS = 2**31  # pixels of all masks of a frame: 256 objects in a clip of 3840 x 2160
 
@@ -206,6 +207,36 @@ def unpack(content: bytes) -> FrameResult:
         )
     except (KeyError, TypeError, ValueError, IndexError, struct.error, zlib.error) as error:
         raise DataError(f"a result cannot be read: {error}") from error
+
+
+def check(content: bytes) -> dict[str, Any]:
+    """What a result says beside its masks, which are as long as they should be; takes next to no memory.
+
+    Raises DataError.
+    """
+    said = description(content)
+    try:
+        count, (height, width) = len(said["objects"]), said["size"]
+        if any(type(number) is not int or number < 0 for number in (*said["objects"], height, width)):
+            raise ValueError("ids and sizes that are no whole numbers")
+        if len(set(said["objects"])) < count or any(
+            len(said[key]) != count for key in ("iou", "presence", "prompted")
+        ):
+            raise ValueError("not one value for each object")
+        begin = _LENGTH.size + _LENGTH.unpack_from(content)[0]
+        _check_length(content[begin : begin + said["masks"]], -(-count * height * width // 8))
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise DataError(f"a result cannot be read: {error}") from error
+    return said
+
+
+def _check_length(data: bytes, size: int) -> None:
+    """Decompress piece by piece; ValueError where that gives anything else than `size` bytes."""
+    out, found = zlib.decompressobj(), 0
+    while found <= size and (piece := out.decompress(data, _PIECE)):
+        found, data = found + len(piece), out.unconsumed_tail
+    if found != size:
+        raise ValueError(f"{found} bytes or more where {size} were expected")
 
 
 def winning_rows(result: FrameResult) -> NDArray[np.uint16]:
