@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +140,12 @@ def _children(text: str, at: int) -> Iterator[tuple[str | int, int]]:
 
 def _find_twice(path: Path, text: str, problems: Problems) -> None:
     """Note every key that comes twice."""
+    breaks = [found.start() for found in re.finditer("\n", text)]
     rest = [_skip(text, 0)]
     while rest:
         first: dict[str | int, int] = {}
         for key, at in _children(text, rest.pop()):
-            line = text.count("\n", 0, at) + 1
+            line = bisect_left(breaks, at) + 1
             if key in first:
                 problems.add(f"{path}, line {line}", f"{key!r} was given already, on line {first[key]}")
             first.setdefault(key, line)
