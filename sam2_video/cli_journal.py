@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_video.saved_state import Field
-from sam2_video.types import DataError, SinkError
+from sam2_video.types import CheckpointError, DataError, SinkError
 
 if TYPE_CHECKING:
     from sam2_video.saved import SavedSession
     from sam2_video.session import VideoSession
     from sam2_video.sinks import ResultLog
+    from sam2_video.sources import VideoSource
 
 VERSION = 1
 SAVE_SECONDS = 5.0  # between two states of a session; a crash costs this much work
@@ -80,8 +81,8 @@ class Journal:
             )
         return not differences and self._results.is_file()
 
-    def begin(self, command: Mapping[str, Any]) -> None:
-        """Forget an unfinished run and note what this one is. Raises SinkError."""
+    def begin(self, command: Mapping[str, Any], made_of: Mapping[str, Any]) -> None:
+        """Forget an unfinished run and note what this one is, and made of. Raises SinkError."""
         from torch import get_num_threads
 
         from sam2_video.sinks.base import remove, write_whole
@@ -93,6 +94,7 @@ class Journal:
         record = {
             "version": VERSION,
             "command": command,
+            "made_of": made_of,
             "threads": get_num_threads(),
             "versions": versions(),
         }
@@ -103,6 +105,18 @@ class Journal:
         from sam2_video.sinks import ResultLog
 
         self._log = ResultLog(self._results)
+
+    def check(self, source: VideoSource, made_of: Mapping[str, Any]) -> None:
+        """Raise SourceError or CheckpointError where clip or weights are not those that the run began with.
+
+        What it found may be among the results although no session was saved yet.
+        """
+        from sam2_video.fingerprint import check_clip
+
+        began = self._record()["made_of"]
+        check_clip(source, began["clip"])
+        if began["weights"] != made_of["weights"]:
+            raise CheckpointError("this run began with other weights")
 
     def go_on(self, threads: int | None, say: Say) -> SavedSession | None:
         """Open the log, cut to what the saved session covers; that session, None where tracking starts over.
@@ -191,7 +205,7 @@ class Journal:
             record = json.loads(self._command.read_text(encoding="utf-8"))
             if record["version"] != VERSION:
                 raise ValueError(f"version {record['version']}, expected {VERSION}")
-            return {key: record[key] for key in ("command", "threads", "versions")}
+            return {key: record[key] for key in ("command", "made_of", "threads", "versions")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self._command} cannot be read ({error})") from error
 

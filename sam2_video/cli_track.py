@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +109,7 @@ def open_clip(source: str, fps: float | None) -> VideoSource:
 
 
 def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) -> RunSummary:
+    from sam2_video.fingerprint import clip_fingerprint
     from sam2_video.sinks import write_run_json
     from sam2_video.video_predictor import VideoPredictor
 
@@ -122,12 +123,13 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
     with closing(clip or open_clip(run.source, run.options.fps)) as clip:
         check_bounds(run.prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(run.model))
-        resumed, goes_on = _resumed(predictor, clip, journal, run, say) if goes_on else (None, False)
+        info = run.record()
+        made_of = {"clip": clip_fingerprint(clip), "weights": info["model"]["sha256"]}
+        resumed, goes_on = _resumed(predictor, clip, journal, run, made_of, say) if goes_on else (None, False)
         with _begun(predictor, clip, run) if resumed is None else resumed as session:
             results = _propagate(session, run.options) if resumed is None else session.carry_on()
-            info = run.record()
             if not goes_on:
-                journal.begin(command)
+                journal.begin(command, made_of)
                 clear_results(run.out)
             write_run_json(run.out / RECORD, info | {"status": "running"})
             if not goes_on:
@@ -142,17 +144,23 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
 
 
 def _resumed(
-    predictor: VideoPredictor, clip: VideoSource, journal: Journal, run: TrackRun, say: Say
+    predictor: VideoPredictor,
+    clip: VideoSource,
+    journal: Journal,
+    run: TrackRun,
+    made_of: Mapping[str, Any],
+    say: Say,
 ) -> tuple[VideoSession | None, bool]:
     """The session as it was saved, None where there is none; and whether the run goes on at all.
 
     It does not where clip or weights have changed since. Raises SourceError or CheckpointError then, unless
     the run may overwrite.
     """
-    saved = journal.go_on(run.model.threads, say)
-    if saved is None:
-        return None, True
     try:
+        journal.check(clip, made_of)
+        saved = journal.go_on(run.model.threads, say)
+        if saved is None:
+            return None, True
         return predictor.resume(saved, clip), True
     except (SourceError, CheckpointError) as error:
         if not run.options.overwrite:

@@ -287,6 +287,42 @@ def test_a_changed_clip_is_not_gone_on_with(
     assert files_of(broken_off)["masks/00001.png"] and not (broken_off / ".run").exists()
 
 
+def test_a_clip_that_changed_before_a_state_was_saved(
+    call: Call, words: list[str], broken_off: Path, clips: Clips
+) -> None:
+    """Pictures of the longer clip would stay among the results of the shorter one."""
+    (broken_off / ".run" / "session.sam2").unlink()
+    late = [clips.folder / f"{frame:05d}.png" for frame in range(3, FRAMES)]
+    before = {picture: picture.read_bytes() for picture in late}
+    try:
+        for picture in late:
+            picture.unlink()
+        done = call(words)
+        kept = sorted(p.name for p in (broken_off / "masks").iterdir())
+        forced = call(words, "--overwrite")
+    finally:
+        for picture, data in before.items():
+            picture.write_bytes(data)
+    assert done.code == 2 and "it has 3 frames, not 8; --overwrite begins anew" in done.err
+    assert kept == [f"{frame:05d}.png" for frame in range(1, 5)]
+    assert forced.code == 0 and "the run begins anew" in forced.err
+    assert sorted(p.name for p in (broken_off / "masks").iterdir()) == ["00001.png", "00002.png"]
+
+
+def test_weights_that_changed_before_a_state_was_saved(
+    call: Call, words: list[str], broken_off: Path, clips: Clips
+) -> None:
+    (broken_off / ".run" / "session.sam2").unlink()
+    before = clips.model.read_bytes()
+    try:
+        clips.model.write_bytes(before[:-4] + bytes(4))
+        done = call(words)
+    finally:
+        clips.model.write_bytes(before)
+    assert done.code == 2 and "other weights; --overwrite begins anew" in done.err
+    assert call(words).code == 0
+
+
 @pytest.mark.parametrize(
     ("file", "size"), [("session.sam2", 200), ("results.log", 200), ("results.log", 5), ("results.log", 0)]
 )
