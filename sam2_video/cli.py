@@ -77,6 +77,7 @@ def track(
     mask: o.Mask = None,
     prompts: o.Prompts = None,
     prompts_format: o.PromptsFormat = None,
+    prompts_sequence: o.PromptsSequence = None,
     prompts_frames: o.PromptsFrames = "auto",
     name: o.Name = None,
     direction: o.Way = "forward",
@@ -104,13 +105,14 @@ def track(
     DIR gets what --save names, and run.json, which says how to repeat the run.
     One that was broken off goes on when the same command is given again.
     """
-    from sam2_video.cli_dispatch import Words, track_anything
+    from sam2_video.cli_dispatch import CommandOptions, Words, track_anything
     from sam2_video.cli_run import ModelOptions
     from sam2_video.cli_stream import LiveRun, parse_size
-    from sam2_video.cli_track import TrackOptions
     from sam2_video.cli_write import parse_saves
 
-    options = TrackOptions(direction, start, stop, stride, fps, parse_saves(save), overwrite)
+    options = CommandOptions(
+        direction, start, stop, stride, fps, parse_saves(save), overwrite, prompts_sequence
+    )
     network = ModelOptions(model, device, dtype, threads, _checked(overrides))
     words = Words(
         clicks=click or (),
@@ -119,6 +121,7 @@ def track(
         files=prompts or (),
         names=name or (),
         format=prompts_format,
+        sequence=prompts_sequence,
         frames=prompts_frames,
     )
     live = LiveRun(show, seconds, None if size is None else parse_size(size), pixels, drop, patience)

@@ -21,6 +21,13 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class CommandOptions(TrackOptions):
+    """The options of a run as its record has them: also which of several clips in a file is meant."""
+
+    prompts_sequence: str | None = None
+
+
+@dataclass(frozen=True)
 class Words:
     """What a command line says of the objects to be tracked, as it was typed."""
 
@@ -30,6 +37,7 @@ class Words:
     files: Sequence[Path] = ()
     names: Sequence[str] = ()
     format: str | None = None
+    sequence: str | None = None
     frames: Frames = "auto"
 
     @property
@@ -46,6 +54,7 @@ class Words:
             self.files,
             clip=clip,
             format=self.format,
+            sequence=self.sequence,
             frames=self.frames,
             tell=say,
         )

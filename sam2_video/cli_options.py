@@ -76,6 +76,14 @@ PromptsFormat = Annotated[
         rich_help_panel=PROMPTS,
     ),
 ]
+PromptsSequence = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of several clips in FILE; left out: the one that is named as SOURCE.",
+        rich_help_panel=PROMPTS,
+    ),
+]
 PromptsFrames = Annotated[
     PromptedFrames,
     typer.Option(

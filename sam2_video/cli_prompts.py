@@ -39,19 +39,20 @@ def gather_prompts(
     *,
     clip: Any = None,
     format: str | None = None,
+    sequence: str | None = None,
     frames: Frames = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> tuple[PlacedPrompt, ...]:
     """Parse everything a command line says and merge what is said of the same object on the same frame.
 
-    `clip`, `format` and `frames` are for `read_prompts`, `tell` takes its remarks. Raises PromptError for
-    text that does not parse, for a file with mistakes, or when nothing is left.
+    `clip`, `format`, `sequence` and `frames` are for `read_prompts`, `tell` takes its remarks. Raises
+    PromptError for text that does not parse, for a file with mistakes, or when nothing is left.
     """
     parts = [parse_click(text) for text in clicks] + [parse_box(text) for text in boxes]
     for text in masks:
         parts += parse_mask(text)
     for path in files:
-        read = read_prompts(path, clip=clip, format=format, frames=frames)
+        read = read_prompts(path, clip=clip, format=format, sequence=sequence, frames=frames)
         parts += read.prompts
         if tell is not None:
             for note in read.notes:

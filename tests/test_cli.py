@@ -21,8 +21,11 @@ from PIL import Image
 from sam2_video import __version__, checkpoint, cli_demo
 from sam2_video.checkpoint import list_models, save_weights
 from sam2_video.cli import main
+from sam2_video.cli_dispatch import CommandOptions
+from sam2_video.cli_journal import _differences
 from sam2_video.cli_prompts import gather_prompts
-from sam2_video.cli_track import TrackOptions, expected_frames
+from sam2_video.cli_run import ModelOptions
+from sam2_video.cli_track import TrackOptions, TrackRun, expected_frames
 from sam2_video.cli_write import RunSummary, Writers
 from sam2_video.config import build_model
 from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
@@ -647,6 +650,36 @@ def test_prompts_of_annotation_tools(run: Run, clip: Path, model_file: Path, tmp
     assert wrong.code == 2 and wrong.err.startswith("error: ")
 
 
+def test_one_of_several_clips_in_a_file_of_prompts(
+    run: Run, clip: Path, model_file: Path, tmp_path: Path
+) -> None:
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[10:30, 10:30] = 1
+    for name, value in (("cups", 3), ("hands", 9)):
+        folder = tmp_path / "davis" / "Annotations" / "480p" / name
+        folder.mkdir(parents=True)
+        Image.fromarray(labels * value).save(folder / "00000.png")
+    out = tmp_path / "out"
+    common = ("track", clip, "--prompts", tmp_path / "davis", "--model", model_file, "--save", "objects")
+    several = run(*common, "--out", out)
+    assert several.code == 2 and "several of sequences: cups, hands" in several.err
+    assert "--prompts-sequence NAME" in several.err and "sequence=" in several.err
+    assert run(*common, "--prompts-sequence", "hands", "--out", out).code == 0
+    assert {r["object"] for r in rows_of(out)} == {"9"}
+    assert json.loads((out / "run.json").read_text())["options"]["prompts_sequence"] == "hands"
+
+
+def test_another_clip_of_a_file_of_prompts_is_another_command() -> None:
+    network = ModelOptions()
+    hands, cups = (
+        TrackRun("a.mp4", (), Path("out"), network, CommandOptions(prompts_sequence=name)).command()
+        for name in ("hands", "cups")
+    )
+    assert list(_differences(hands, hands)) == []
+    (difference,) = _differences(hands, cups)
+    assert difference == "--prompts-sequence differs: 'hands' then, 'cups' now"
+
+
 @pytest.mark.usefixtures("no_model")
 def test_a_file_of_prompts_is_wrong_before_the_clip_is_opened(run: Run, tmp_path: Path) -> None:
     (tmp_path / "prompts.json").write_text('[\n{"frame": -1, "object": 1}\n]')
@@ -690,8 +723,8 @@ def test_help_names_every_promised_option(run: Run, monkeypatch: pytest.MonkeyPa
     commands = run("--help").out
     assert all(name in commands for name in ("track", "demo", "segment", "models", "download", "train"))
     options = (
-        "click box mask prompts prompts-format prompts-frames name model direction start stop stride fps "
-        "device dtype save out threads overwrite show seconds size pixels drop patience"
+        "click box mask prompts prompts-format prompts-sequence prompts-frames name model direction "
+        "start stop stride fps device dtype save out threads overwrite show seconds size pixels drop patience"
     )
     text = run("track", "--help").out
     assert all(f"--{name}" in text for name in options.split())

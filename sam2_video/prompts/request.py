@@ -62,7 +62,10 @@ class Request:
             raise PromptError(f"{self.path} has no {what} {self.sequence!r}; it has: {listed or 'none'}")
         if not known:
             raise PromptError(f"{self.path} has no {what}")
-        raise PromptError(f"{self.path} has several of {what}: {listed}; name one (sequence=...)")
+        raise PromptError(
+            f"{self.path} has several of {what}: {listed}; name one with --prompts-sequence NAME, in Python "
+            "with sequence=..."
+        )
 
 
 def folder_of(file: str) -> str:
