@@ -40,16 +40,20 @@ class Before:
 class History:
     """The last changes of a session; what is older cannot be taken back."""
 
+    bygone: int = 0  # changes that could be taken back when the session was saved
     _changes: deque[tuple[Change, Before]] = field(default_factory=lambda: deque(maxlen=STEPS))
 
-    def __len__(self) -> int:
-        return len(self._changes)
+    @property
+    def reach(self) -> int:
+        """How many changes count as such that can be taken back: as many as if nobody had saved."""
+        return min(STEPS, self.bygone + len(self._changes))
 
     def note(self, change: Change, before: Before) -> None:
         self._changes.append((change, before))
 
     def clear(self) -> None:
         self._changes.clear()
+        self.bygone = 0
 
     def objects(self) -> list[ObjectTrack]:
         """Timelines that could come back."""

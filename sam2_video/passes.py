@@ -6,7 +6,7 @@ carried on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -64,9 +64,17 @@ class Pass:
         anchors = [a for a in self.anchors.get(track.object_id, ()) if track.is_settled(a)]
         if not anchors:  # prompted for the first time while the pass was under way
             return Way(leg.step) if leg.shown and track.has_begun(frame, leg.step) else None
-        nearest = min(anchors, key=lambda anchor: (abs(frame - anchor), anchor))
+        nearest = _nearest(anchors, frame)
         ahead = (frame - nearest) * leg.step
-        return Way(leg.step, nearest) if ahead > 0 or (ahead == 0 and leg.shown) else None
+        if ahead > 0 or (ahead == 0 and leg.shown):
+            return Way(leg.step, nearest)
+        # The anchor that the frame was to be walked from may have been taken back: nobody else walks it.
+        planned = _nearest(self.anchors[track.object_id], frame)
+        return Way(leg.step, planned) if leg.shown and planned <= frame else None
+
+
+def _nearest(anchors: Iterable[int], frame: int) -> int:
+    return min(anchors, key=lambda anchor: (abs(frame - anchor), anchor))
 
 
 def one_way(start: int, stop: int | None, step: int, *, everything: bool) -> Pass:

@@ -88,6 +88,7 @@ def state_to_json(state: SessionState) -> dict[str, Any]:
         "frame_count": state.frame_count,
         "objects": [_object_to_json(object_id, known) for object_id, known in state.objects.items()],
         "pending": _pass_to_json(state.pending),
+        "undoable": state.undoable,
     }
 
 
@@ -103,7 +104,7 @@ def state_from_json(
             raise entry.wrong("each object once")
         objects[object_id] = _object_from_json(entry, object_id, size, count, tensors, aside(object_id))
     options, pending = _options_from_json(field["options"]), _pass_from_json(field["pending"])
-    return SessionState(options, size, count, objects, pending)
+    return SessionState(options, size, count, objects, pending, field["undoable"].integer(0))
 
 
 def without_memories(state: SessionState) -> SessionState:

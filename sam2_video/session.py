@@ -57,13 +57,16 @@ class VideoSession:
         for object_id, found in state.objects.items():
             session._tracks[object_id] = object_track(object_id, found, policy)
         session._pending = state.pending
+        session._history.bygone = state.undoable
         return session
 
     def state(self) -> SessionState:
         """A snapshot of everything that changes in a session; later changes do not reach it."""
         self._check_open()
         objects = {object_id: object_state(self._tracks[object_id]) for object_id in self.objects}
-        return SessionState(self.options, self.size, self.frame_count, objects, self._pending)
+        return SessionState(
+            self.options, self.size, self.frame_count, objects, self._pending, self._history.reach
+        )
 
     def save(self, path: str | Path, *, memories: bool = True, note: Mapping[str, Any] | None = None) -> None:
         """Write everything into one file that `VideoPredictor.resume` reads; it is there whole or not at all.
@@ -276,7 +279,7 @@ class VideoSession:
                 continue
             done, rest = rest, rest.after_frame()
             self._pending = rest
-            self._walker.leave(done, len(self._history))
+            self._walker.leave(done, self._history.reach)
             if result is None:
                 self.while_hidden()
             else:

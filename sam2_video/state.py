@@ -58,6 +58,7 @@ class SessionState:
 
     `size` (H, W) of coordinates and masks and `frame_count` belong to the clip and are checked on the way
     back. `objects`: by id. `pending`: what is left of the last pass; it has no legs if that came to its end.
+    `undoable`: how many changes could be taken back, for which a window spares prompted frames.
     Tensors are shared with the session, which never changes one in place. A state belongs to the
     clip and the weights that it came from: what is kept of a frame is not computed again. The history that
     `undo` goes back in is not part of it.
@@ -68,6 +69,7 @@ class SessionState:
     frame_count: int | None
     objects: Mapping[int, ObjectState]
     pending: Pass = field(default_factory=Pass)
+    undoable: int = 0
 
 
 def object_state(track: ObjectTrack) -> ObjectState:

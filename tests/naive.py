@@ -60,6 +60,7 @@ class NaiveSession:
         self.driver = NumberDriver()
         self.objects: dict[int, NaiveObject] = {}
         self.history: deque[Callable[[], None]] = deque(maxlen=20)
+        self.bygone = 0  # changes from before the session was saved
         self.prompted = self.passes = 0  # times
 
     def prompt(
@@ -170,7 +171,8 @@ class NaiveSession:
         limit = self.policy.prompted
         spared = set(one.settled)
         if prompts and limit is not None:
-            spared -= set(nearest_first[limit + 1 + len(self.history) :])  # an undo may bring the others back
+            spare = min(20, self.bygone + len(self.history))  # an undo may bring the others back
+            spared -= set(nearest_first[limit + 1 + spare :])
         for f in [*one.found, *one.ways]:
             if (f in far and f not in spared) or f not in one.found:
                 one.set_frame_parts(f, (None, None, None))
@@ -243,6 +245,8 @@ class NaiveSession:
                         out[object_id] = Way(pace)
                 elif (frame - nearest(alive, frame)) * pace > 0 or (pace > 0 and frame in alive):
                     out[object_id] = Way(pace, nearest(alive, frame))
+                elif pace > 0 and nearest(anchors[object_id], frame) <= frame:  # it was to come from there
+                    out[object_id] = Way(pace, nearest(anchors[object_id], frame))
             return out
 
         for frame in grid:

@@ -203,6 +203,19 @@ def test_what_waits_is_on_disk_and_goes_away(monkeypatch: pytest.MonkeyPatch) ->
     assert len(files) == 2
 
 
+@RETAIN
+@pytest.mark.parametrize("gone", [0, 10])
+def test_frames_are_tracked_on_where_their_prompt_is_taken_back_meanwhile(retain: Any, gone: int) -> None:
+    """Nobody else walks them: they were to come from that prompt."""
+    session, _ = prompted({1: [0, 10]}, retain=retain)
+    walk = session.propagate("both")
+    before = [next(walk) for _ in range(3)]
+    session.clear(gone, 1)
+    rest = list(walk)
+    assert len(before + rest) == FRAMES
+    assert all(value is not None for _, values in masks(rest).items() for value in values.values())
+
+
 def test_a_pass_that_is_given_up_leaves_nothing_waiting() -> None:
     session, _ = prompted({1: [9]}, retain="window")
     next(session.propagate("both"))

@@ -236,6 +236,21 @@ def test_an_empty_session(predictor: VideoPredictor, tmp_path: Path) -> None:
 # Clips and models
 
 
+def test_a_window_spares_what_it_would_have_spared(tmp_path: Path) -> None:
+    """Prompts that an undo could bring back into reach are read by a pass that comes back."""
+    clip, policy = toy_clip(30), MemoryPolicy(recent=2, pointers=2, prompted=1)
+    predictor = VideoPredictor(toy_model(), memory=policy)
+    with predictor.open(clip, retain="window") as session:
+        for frame in (0, 5, 10, 15):
+            session.prompt(frame=frame, object_id=1, points=[(10 + frame, 14)])
+        session.save(tmp_path / "1.sam2")
+        with predictor.resume(tmp_path / "1.sam2", clip) as resumed:
+            resumed.save(tmp_path / "2.sam2")
+        with predictor.resume(tmp_path / "2.sam2", clip) as again:
+            for direction in ("forward", "backward"):
+                assert_same(again.propagate(direction), session.propagate(direction))
+
+
 @pytest.fixture
 def file_session(predictor: VideoPredictor, tmp_path: Path) -> Path:
     write_clip(tmp_path / "clip.mp4", 6)

@@ -122,11 +122,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.session.reset()
         self.plain.objects.clear()
         self.plain.history.clear()
+        self.plain.bygone = 0
 
     @precondition(lambda self: self.plain.objects)
     @rule(file=st.booleans())
     def saved_and_resumed(self, file: bool) -> None:
         self.session = self.reopened(through_a_file=file)
+        self.plain.bygone = min(20, self.plain.bygone + len(self.plain.history))
         self.plain.history.clear()
 
     @precondition(lambda self: self.plain.objects)
