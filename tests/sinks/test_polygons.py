@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from sam2_video.sinks.polygons import Ring, polygons, single_polygon
+from sam2_video.sinks import polygons as module
+from sam2_video.sinks.polygons import MOST, Ring, polygons, single_polygon
 from tests.paths import SHARED, needs_shared
 from tests.sinks.story import COCO_WARNS, Mask, blobs, disc, iou
 
@@ -89,6 +90,84 @@ def test_thin_things_are_polygons_too(draw: str) -> None:
         assert all(len(ring) >= 3 for ring in rings)
         for fill in (filled_by_coco, filled_by_labelme, filled_by_centres):
             assert np.array_equal(fill(rings, mask), mask), (fill.__name__, tolerance)
+
+
+@pytest.fixture
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was logged yet."""
+    monkeypatch.setattr(module, "_said", set())
+
+
+def specks(count: int) -> tuple[Mask, Mask]:
+    """`count` pixels, the larger ones (two pixels) first; and the larger ones alone, `MOST` of them."""
+    all_of_them = np.zeros((60, 90), dtype=bool)
+    places = [(y, x) for y in range(2, 58, 3) for x in range(2, 86, 4)][:count]
+    for y, x in places:
+        all_of_them[y, x] = True
+    for y, x in places[:MOST]:
+        all_of_them[y, x + 1] = True
+    large = all_of_them.copy()
+    for y, x in places[MOST:]:
+        large[y, x] = False
+    return all_of_them, large
+
+
+@pytest.mark.usefixtures("unsaid")
+@pytest.mark.parametrize("as_holes", [False, True])
+def test_of_too_many_specks_the_largest_stay(as_holes: bool, caplog: pytest.LogCaptureFixture) -> None:
+    exactly, _ = specks(MOST)
+    too_many, large = specks(MOST + 70)
+    assert np.array_equal(filled_by_coco(polygons(exactly ^ as_holes), exactly), exactly ^ as_holes)
+    assert not caplog.records, "nothing was lost"
+    for _ in range(2):
+        parts, whole = polygons(too_many ^ as_holes), single_polygon(too_many ^ as_holes)
+        assert whole is not None and len(parts) == (1 if as_holes else MOST)
+        assert np.array_equal(filled_by_coco(parts, large), large ^ as_holes)
+        assert np.array_equal(filled_by_coco([whole], large), large ^ as_holes)
+    assert [record.args for record in caplog.records] == [(0, 70, MOST) if as_holes else (70, 0, MOST)]
+
+
+@pytest.mark.usefixtures("unsaid")
+@pytest.mark.parametrize("kind", ["smooth noise", "noise", "fractal", "checkers", "dots", "grid"])
+def test_work_is_bounded_however_noisy_a_mask_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    rng = np.random.default_rng(0)
+    noise = rng.random((720, 1280)) if "smooth" not in kind else rng.random((256, 256))
+    noise = cv2.resize(noise.astype(np.float32), (1280, 720), interpolation=cv2.INTER_LINEAR)
+    ys, xs = np.indices((720, 1280))
+    odd = ys % 2 & xs % 2 == 1
+    patterns = {"fractal": noise < 0.41, "checkers": (ys + xs) % 2 == 0, "dots": odd, "grid": ~odd}
+    drawn: list[int] = []
+    searches: list[int] = []
+    find, nearest = module._rings, module._nearest
+
+    def counting_rings(image: Mask) -> list[list[Ring]]:
+        rings = find(image)
+        drawn.append(sum(map(len, rings)))
+        return rings
+
+    def counting_nearest(ring: Ring, point: Ring) -> int:
+        searches.append(len(ring))
+        return nearest(ring, point)
+
+    monkeypatch.setattr(module, "_rings", counting_rings)
+    monkeypatch.setattr(module, "_nearest", counting_nearest)
+    whole = single_polygon(patterns.get(kind, noise > 0.5))
+    assert whole is not None and 3 <= len(whole) < 600_000
+    assert MOST == 200 and 100 < drawn[0] <= 400
+    assert 100 < len(searches) <= 3200, "corners are searched a few times for each part and hole"
+
+
+def test_bridges_from_long_outlines_end_at_a_corner_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    comb = np.zeros((40, 90), dtype=bool)
+    comb[0], comb[:30, ::2], comb[35, 40] = True, True, True  # a part below teeth
+    exact = single_polygon(comb)
+    monkeypatch.setattr(module, "SEARCHED", 16)
+    coarse = single_polygon(comb)
+    assert exact is not None and coarse is not None and len(exact) == len(coarse)
+    assert not np.array_equal(exact, coarse)
+    assert np.array_equal(filled_by_centres([coarse], comb), comb)
 
 
 @needs_shared
