@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sam2_video.sources import VideoFile, open_source
+from sam2_video.sources import VideoFile, open_source, video
 from sam2_video.types import SourceError
 from tests.clips import numbered_frame, retime, write_clip
 from tests.paths import SHARED, needs_shared
@@ -206,6 +206,26 @@ def test_a_stream_that_begins_in_the_middle(tmp_path: Path) -> None:
         assert all(np.array_equal(rgb, frames[k]) for k, rgb in other.frames())
         for frame in (5, clip.count - 1, 2):
             assert np.array_equal(clip.read(frame), frames[frame])
+
+
+@pytest.mark.parametrize("jump", [0, 7200, -7200])
+def test_recordings_joined_end_to_end(jump: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their times begin anew, so that order of time is not order of showing."""
+    monkeypatch.setattr(video, "UNKNOWN", 4)
+
+    def later(number: int, packet: av.Packet) -> None:
+        packet.pts, packet.dts = packet.pts + 7200 - jump, packet.dts + 7200 - jump
+
+    part = write_clip(tmp_path / "a.ts", 40, options={"g": "12", "bf": "2", "sc_threshold": "0"})
+    other = retime(part, tmp_path / "b.ts", later)
+    (tmp_path / "joined.ts").write_bytes(part.read_bytes() + other.read_bytes())
+    with VideoFile(tmp_path / "joined.ts") as clip:
+        assert clip.backend == "pyav"
+        frames = [rgb for _, rgb in clip.frames()]
+        assert clip.count == len(frames) == 80
+    with VideoFile(tmp_path / "joined.ts") as clip:
+        for frame in (70, 30, 45, 5, 79, 0):
+            assert np.array_equal(clip.read(frame), frames[frame]), frame
 
 
 def test_sound_is_no_video(tmp_path: Path) -> None:

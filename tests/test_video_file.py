@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "open_gop.avi": {"options": {"x264-params": OPEN}},
     "bframes.avi": {"options": B_FRAMES},  # AVI has no times of presentation
     "bframes.h264": {"options": B_FRAMES},  # and this has no times at all
+    "interlaced.ts": {"options": {"x264-params": "tff=1:bframes=2:keyint=12"}},
     "bframes.mpg": {"codec": "mpeg2video", "options": {**B_FRAMES, "qmax": "3"}},
     "hidden.webm": {"codec": "libvpx", "options": HIDDEN},
     "hidden9.webm": {"codec": "libvpx-vp9", "options": HIDDEN},
@@ -102,6 +103,8 @@ def test_random_access_equals_reading_in_order(
     monkeypatch.setattr(video, "FAR", 16)
     monkeypatch.setattr(video, "UNKNOWN", 4)
     path = tricky(kind)
+    if (backend, kind) == ("opencv", "interlaced.ts"):
+        pytest.skip("OpenCV 5.0 does not convert interlaced frames and returns what memory held")
     if (backend, kind) == ("decord", "bframes.h264"):
         with pytest.raises(SourceError, match="cannot be read as a video"):
             VideoFile(path, backend)
@@ -112,7 +115,7 @@ def test_random_access_equals_reading_in_order(
         assert clip.backend == backend and clip.count == len(expected) and clip.size == (48, 64)
         for frame, rgb in clip.frames(clip.count - 1, step=-1):
             assert np.array_equal(rgb, expected[frame]), f"backward, frame {frame}"
-    if (backend, kind) not in (("decord", "open_gop.ts"), ("decord", "early.mp4")):  # it begins with others
+    if backend != "decord" or kind not in ("open_gop.ts", "interlaced.ts", "early.mp4"):  # begun wrongly
         assert hidden == (13 if kind == "early.mp4" else 0)
         assert_numbered(expected, hidden, KINDS.get(kind, {}).get("same", (0, 0)))
     shuffled = random.Random(5)
@@ -369,6 +372,26 @@ def test_frames_past_the_end(tmp_path: Path, backend: str) -> None:
         for frame in (5, -1):
             with pytest.raises(EndOfClip, match=rf"frame {frame} is outside clip.mp4 \(0\.\.4\)"):
                 clip.read(frame)
+
+
+@pytest.mark.parametrize("kind", ["bframes.mp4", "late.mkv"])
+def test_a_frame_that_is_left_out_without_a_word(
+    kind: str, tricky: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """One packet says that it ends a sequence: frames are missing, and no decoder calls that a failure."""
+    data = bytearray(tricky(kind).read_bytes())
+    with av.open(str(tricky(kind))) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data[bytes(data).find(bytes(packets[30])) + 4] = 0x2A  # the type of its first unit
+    (tmp_path / kind).write_bytes(data)
+    with av.open(str(tmp_path / kind)) as container:
+        shown = [frame.pts for frame in container.decode(video=0)]
+    times = sorted(packet.pts for packet in packets)
+    lost = next(number for number, time in enumerate(times) if time != shown[number])
+    assert 20 < lost < 40 and len(shown) < 60
+    with VideoFile(tmp_path / kind, "pyav") as clip:
+        with pytest.raises(SourceError, match=rf"frame {lost} cannot be read, the {lost} before it can"):
+            list(clip.frames())
 
 
 @pytest.mark.parametrize("choice", ["pyav", "opencv"])

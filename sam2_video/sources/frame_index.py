@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,40 +18,43 @@ COUNTABLE = {
     *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"),
     *("rawvideo", "png", "apng", "qtrle", "huffyuv", "ffvhuff", "utvideo", "jpeg2000", "v210", "cfhd"),
 }
-EXACT_CONTAINERS = {"mov", "matroska"}  # which always say when a frame is shown
+EXACT_CONTAINERS = {"mov", "matroska"}  # which say when each frame is shown, and hold it in one piece
+REORDERED = 32  # frames: decoding in another order than showing moves none of them farther
+NOTHING = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class FrameIndex:
     """What going through a file without decoding tells.
 
-    `times`: when each frame is shown, in ticks, in order; None where the file does not say.
-    `keys`: numbers of the frames at which decoding can begin; `decoded`: the times at which it begins.
+    `times`: when each frame is shown, in ticks, in order; None where the file does not say, or says what
+    cannot be. `keys`: numbers of the frames at which decoding can begin; `decoded`: the times for it.
     """
 
     count: int
-    times: NDArray[np.int64] | None
-    keys: NDArray[np.int64]
-    decoded: NDArray[np.int64]
+    times: NDArray[np.int64] | None = None
+    keys: NDArray[np.int64] = field(default_factory=NOTHING.copy)
+    decoded: NDArray[np.int64] = field(default_factory=NOTHING.copy)
 
     @classmethod
-    def of(
-        cls, times: Sequence[int | None], keys: Sequence[tuple[int | None, int | None]], count: int
-    ) -> FrameIndex:
-        """Put in order what was found; `keys` are times of presentation and of decoding.
-
-        Where a time is missing there is nothing to find frames by.
-        """
-        nothing = np.zeros(0, np.int64)
-        if None in times:
-            return cls(count, None, nothing, nothing)
-        ordered = np.sort(np.array(times, np.int64))
-        # A key frame that shares its time with another frame cannot be told from it.
-        known = sorted((shown, when) for shown, when in keys if shown is not None and when is not None)
-        starts = np.array(known, np.int64).reshape(-1, 2)
-        first = np.searchsorted(ordered, starts[:, 0])
-        alone = np.searchsorted(ordered, starts[:, 0], "right") - first == 1
-        return cls(count, ordered, first[alone], starts[alone, 1])
+    def of(cls, shown: NDArray[np.int64], decoded: NDArray[np.int64], keys: NDArray[np.bool_]) -> FrameIndex:
+        """Put frames that come in the order of decoding into the order in which they are shown."""
+        count = len(shown)
+        order = np.argsort(shown, kind="stable")
+        if count and np.abs(order - np.arange(count)).max() > REORDERED:
+            return cls(count)  # recordings joined end to end, or damaged times: frames come in another order
+        ordered, latest = shown[order], np.maximum.accumulate(shown)
+        starts = []
+        for place in np.flatnonzero(keys):
+            time = shown[place]
+            number, after = (int(np.searchsorted(ordered, time, side)) for side in ("left", "right"))
+            # Before a key frame come all that are decoded before it, and those behind it that need one of
+            # them. Two frames of one time cannot be told apart.
+            leading = shown[place + 1 : place + 1 + number - place]
+            if after == number + 1 and (place == 0 or latest[place - 1] < time) and (leading < time).all():
+                starts.append((number, decoded[place]))
+        numbers, times = np.array(starts, np.int64).reshape(-1, 2).T
+        return cls(count, ordered, numbers, times)
 
 
 def is_countable(stream: Any) -> bool:
@@ -59,59 +62,84 @@ def is_countable(stream: Any) -> bool:
     return stream.codec_context.name in COUNTABLE
 
 
-def index_frames(container: InputContainer, stream: Any) -> FrameIndex:
+def failures() -> tuple[type[Exception], ...]:
+    """What PyAV raises in files that it cannot read: IndexError where a stream begins in mid-file."""
+    from av import FFmpegError
+
+    return FFmpegError, ValueError, IndexError
+
+
+def index_frames(open_file: Callable[[], tuple[InputContainer, Any]]) -> FrameIndex:
     """Go through a whole file, decoding only where packets do not tell of frames.
 
     Without frames where the container cannot be read to its end: reading it in order tells more.
     """
-    from av import FFmpegError
+
+    def go_through(way: Callable[[InputContainer, Any], FrameIndex | None]) -> FrameIndex | None:
+        container, stream = open_file()
+        with container:
+            return way(container, stream)
 
     try:
-        return (_by_packets if is_countable(stream) else _by_frames)(container, stream)
-    except FFmpegError:
-        return FrameIndex.of([None], [], 0)
+        return go_through(_by_packets) or go_through(_by_frames) or FrameIndex(0)
+    except failures():
+        return FrameIndex(0)
 
 
-def _by_packets(container: InputContainer, stream: Any) -> FrameIndex:
-    times: list[int | None] = []
-    keys: list[tuple[int | None, int | None]] = []
+def _by_packets(container: InputContainer, stream: Any) -> FrameIndex | None:
+    shown: list[int | None] = []
+    decoded: list[int | None] = []
+    keys: list[bool] = []
     first: int | None = None
+    fed = 0  # packets until a frame came out
+    if not is_countable(stream):
+        return None
     for packet in container.demux(stream):
-        if first is None:  # what precedes the first frame that decodes is not part of the clip
-            frames = _decoded(packet)
-            first = frames[0].pts if frames else None
+        if first is None and (frames := _decoded(packet)):
+            if frames[0].interlaced_frame and not _is_exact(container):
+                return None  # two packets may be the halves of one frame
+            first, fed = frames[0].pts, len(shown)
         if packet.size and not packet.is_discard:
-            times.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append((packet.pts, packet.dts))
-    if stream.codec_context.has_b_frames and not EXACT_CONTAINERS & set(container.format.name.split(",")):
-        if times == sorted(time for time in times if time is not None):
-            times = [None] * len(times)  # AVI: when they are decoded, as if shown then
-    index = FrameIndex.of(times, keys, len(times))
-    if index.times is None or first is None:
-        return index
-    early = int(np.searchsorted(index.times, first))
-    whole = index.keys >= early
-    keys_left = index.keys[whole] - early
-    return FrameIndex(len(times) - early, index.times[early:], keys_left, index.decoded[whole])
+            shown.append(packet.pts)
+            decoded.append(packet.pts if packet.dts is None else packet.dts)
+            keys.append(packet.is_keyframe)
+    if None in shown or _is_order_of_decoding(shown, container, stream):
+        return FrameIndex(len(shown))
+    times = np.array(shown, np.int64)
+    kept = np.ones(len(times), bool)
+    if first is not None:  # what precedes the first frame that decodes is not part of the clip
+        kept[: fed + REORDERED] = times[: fed + REORDERED] >= first
+    return FrameIndex.of(times[kept], np.array(decoded, np.int64)[kept], np.array(keys, bool)[kept])
+
+
+def _is_exact(container: InputContainer) -> bool:
+    return bool(EXACT_CONTAINERS & set(container.format.name.split(",")))
+
+
+def _is_order_of_decoding(shown: Sequence[int | None], container: InputContainer, stream: Any) -> bool:
+    """Does the container, as AVI does, say when frames are decoded as if they were shown then?"""
+    if not stream.codec_context.has_b_frames or _is_exact(container):
+        return False
+    return list(shown) == sorted(time for time in shown if time is not None)
 
 
 def _by_frames(container: InputContainer, stream: Any) -> FrameIndex:
-    times: list[int | None] = []
-    keys: list[tuple[int | None, int | None]] = []
+    shown: list[int | None] = []
+    decoded: list[int | None] = []
+    keys: list[bool] = []
     for packet in container.demux(stream):
         for frame in _decoded(packet):
-            times.append(frame.pts)
-            if frame.key_frame:
-                keys.append((frame.pts, frame.dts))
-    return FrameIndex.of(times, keys, len(times))
+            shown.append(frame.pts)
+            decoded.append(frame.pts if frame.dts is None else frame.dts)
+            keys.append(bool(frame.key_frame))
+    if None in shown or shown != sorted(time for time in shown if time is not None):
+        return FrameIndex(len(shown))
+    return FrameIndex.of(np.array(shown, np.int64), np.array(decoded, np.int64), np.array(keys, bool))
 
 
 def _decoded(packet: Any) -> list[VideoFrame]:
-    from av import FFmpegError
-
     try:
         frames: list[VideoFrame] = packet.decode()
-    except FFmpegError:
+    except failures():
         return []
     return frames

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cached_property
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.sources.base import DecodeError
-from sam2_video.sources.frame_index import FrameIndex, index_frames, is_countable
+from sam2_video.sources.frame_index import FrameIndex, failures, index_frames, is_countable
 from sam2_video.sources.mp4 import believable_count
 
 if TYPE_CHECKING:
@@ -38,19 +39,21 @@ class PyAvDecoder:
             from av.video.reformatter import VideoReformatter
         except (ImportError, OSError) as error:  # a wheel for another system fails with OSError
             raise DecodeError(f"PyAV is not installed (pip install 'sam2_video[video]'; {error})") from error
-        self._av, self._path = av, path
+        self._av, self._path, self._failures = av, path, failures()
         self._reformatter = VideoReformatter()  # one for all frames: making it costs more than using it
         self._version = int(av.__version__.split(".")[0])
-        self._failed = False  # a packet could not be decoded: from then on frames may be missing
+        self._failed = False  # a packet could not be decoded
+        self._suspect = False  # a frame was left out, or the times are not those of frames
         self._at: int = 0  # the frame that is read next
         self._container, self._stream = self._open()
+        self._countable = is_countable(self._stream)
         self._frames = self._decode(self._container.demux(self._stream))
         self._turn: tuple[int, ...] | None = None  # how the clip is shown, known from its first frame
 
     @cached_property
     def promised(self) -> int:
         """Frames by the header of an MP4 where it can be believed, else counted."""
-        header = int(self._stream.frames) if is_countable(self._stream) else 0
+        header = int(self._stream.frames) if self._countable else 0
         return believable_count(self._path, header, self._rate) or self._index.count
 
     @property
@@ -69,7 +72,7 @@ class PyAvDecoder:
     def read(self) -> NDArray[np.uint8]:
         try:
             rgb = self._rgb(self._next())
-        except (self._av.FFmpegError, ValueError) as error:  # ValueError: pixels that cannot become RGB
+        except self._failures as error:
             raise DecodeError(_reason(error)) from error
         self._at += 1
         return rgb
@@ -119,7 +122,7 @@ class PyAvDecoder:
     def _open(self) -> tuple[InputContainer, Any]:
         try:
             container = self._av.open(str(self._path), metadata_errors="replace")
-        except (self._av.FFmpegError, ValueError) as error:
+        except self._failures as error:
             raise DecodeError(_reason(error)) from error
         videos = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not videos or videos[0].codec_context is None:
@@ -132,31 +135,34 @@ class PyAvDecoder:
 
     @cached_property
     def _index(self) -> FrameIndex:
-        container, stream = self._open()
-        try:
-            return index_frames(container, stream)
-        finally:
-            container.close()
+        return index_frames(self._open)
 
     # --- frames ---
 
     def _decode(self, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
         begun = False
+        waiting: list[int] = []  # times of what went in and did not come out yet
         for packet in packets:
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                heappush(waiting, packet.pts)
             try:
                 frames = packet.decode()
-            except self._av.FFmpegError:
+            except self._failures:
                 self._failed = self._failed or begun  # before: pictures that need one before where we began
                 continue
-            begun = begun or bool(frames)
-            yield from frames
+            for frame in frames:
+                while waiting and frame.pts is not None and waiting[0] <= frame.pts:
+                    self._suspect |= heappop(waiting) < frame.pts and begun and self._countable
+                begun = True
+                yield frame
 
     def _next(self) -> VideoFrame:
         frame = next(self._frames, None)
         if frame is None:
             raise DecodeError("there is no further frame")
-        if self._failed and not self._is_time_of(self._at, frame):
-            raise DecodeError("its data is damaged")
+        if self._failed or (self._suspect and self.exact):
+            if not self._is_time_of(self._at, frame):
+                raise DecodeError("its data is damaged")
         return frame
 
     def _is_time_of(self, number: int, frame: VideoFrame) -> bool:
@@ -184,7 +190,7 @@ class PyAvDecoder:
                 if number == target:
                     self._frames, self._at = chain([frame], self._frames), target
                     return True
-        except self._av.FFmpegError:
+        except self._failures:
             pass
         return False
 

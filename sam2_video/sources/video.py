@@ -184,4 +184,4 @@ class VideoFile(Source):
 
 
 def _checksum(rgb: Rgb) -> int:
-    return zlib.crc32(rgb[::8].tobytes())  # every eighth row: 0.1 ms for 1280x720
+    return zlib.crc32(rgb[::7].tobytes())  # 0.1 ms for 1280x720; rows of both fields, where fields differ
