@@ -29,6 +29,7 @@ CLICK = "FRAME:OBJECT:X,Y[:-]"
 BOX = "FRAME:OBJECT:X0,Y0,X1,Y1"
 MASK = "FRAME:FILE.png"
 NAME = "OBJECT:NAME[:CLASS]"
+LONGEST = 100  # digits: Python refuses to read a number of thousands
 
 
 def gather_prompts(
@@ -121,7 +122,7 @@ def name_objects(prompts: Sequence[PlacedPrompt], names: Iterable[str]) -> tuple
 
 
 def _whole(value: str, text: str) -> int:
-    if not (value.strip().isascii() and value.strip().isdecimal()):
+    if not (value.strip().isascii() and value.strip().isdecimal() and len(value) <= LONGEST):
         raise PromptError(f"{text}: frames and objects are whole numbers from 0, got {value!r}")
     return int(value)
 

@@ -20,7 +20,7 @@ from sam2_video.passes import Direction, Pass, both_ways, one_way
 from sam2_video.sources import EndOfClip, VideoSource
 from sam2_video.state import Retain, SessionOptions, SessionState, Size, object_state, object_track
 from sam2_video.timeline import ObjectTrack
-from sam2_video.transforms import check_integer, make_prompt, merge_prompts
+from sam2_video.transforms import check_integer, check_object_id, make_prompt, merge_prompts
 from sam2_video.types import FrameResult, ImageFeatures, ObjectInfo, PromptError, Sam2VideoError, SourceError
 from sam2_video.walker import Driver, Walker
 
@@ -165,7 +165,7 @@ class VideoSession:
         box, a mask replaces everything. `add=False` starts the frame over. `name` and `category` are as in
         `describe`. Raises PromptError, and then changes nothing.
         """
-        frame, object_id = self._checked_frame(frame), check_integer(object_id, "object_id")
+        frame, object_id = self._checked_frame(frame), check_object_id(object_id)
         where = f"frame {frame}"
         said = make_prompt(self.size, points=points, labels=labels, box=box, mask=mask, where=where)
         known = self._tracks.get(object_id)

@@ -17,7 +17,7 @@ import numpy as np
 from sam2_video.memory import MemoryPolicy
 from sam2_video.session import Driver, SessionOptions, VideoSession
 from sam2_video.sources.base import Rgb, Source, check_size
-from sam2_video.transforms import check_integer, make_prompt
+from sam2_video.transforms import check_integer, check_object_id, make_prompt
 from sam2_video.types import FrameResult, PromptError, Sam2VideoError, SourceError
 
 # Prompted frames that an object of a stream remembers where the policy sets no limit. Each is attended to on
@@ -237,7 +237,7 @@ def _as_prompt(prompt: ObjectPrompt | Mapping[str, Any]) -> ObjectPrompt:
 
 def _check(prompt: ObjectPrompt, size: Sequence[int], where: str) -> None:
     """Raise PromptError for what the session would refuse, before anything has changed."""
-    check_integer(prompt.object_id, "object_id")
+    check_object_id(prompt.object_id)
     height, width = size
     make_prompt((height, width), **prompt.where(), where=where)
     for what, text in prompt.what().items():

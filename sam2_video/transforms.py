@@ -17,6 +17,7 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)  # what the released trunks were trained with
 PIXEL_STD = (0.229, 0.224, 0.225)
 LOGIT_LIMIT = 32.0  # logits fed back as a prompt stay within this, as in training
 BOX_LABELS = (2, 3)  # the first and the second corner of a box
+LARGEST_OBJECT = 2**53  # what every reader of JSON keeps exact; saved sessions hold no more
 
 Resize = Literal["bilinear", "bicubic_pil"]
 Size = tuple[int, int]  # (H, W)
@@ -219,3 +220,11 @@ def check_integer(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise PromptError(f"{what} must be a whole number from 0 on; got {value!r}")
     return int(value)
+
+
+def check_object_id(value: Any) -> int:
+    """Return `value` as the id of an object, 0 to 2**53; PromptError for anything else."""
+    object_id = check_integer(value, "object_id")
+    if object_id > LARGEST_OBJECT:
+        raise PromptError(f"object id {object_id} is too large; the largest is {LARGEST_OBJECT}")
+    return object_id

@@ -57,12 +57,20 @@ def test_box() -> None:
         "-1:1:5,6",
         "0:1.5:5,6",
         "0:1:5,6:+",
+        f"0:{'9' * 5000}:5,6",
     ],
 )
 def test_a_click_that_does_not_parse_is_named(text: str) -> None:
     with pytest.raises(PromptError) as caught:
         parse_click(text)
     assert repr(text) in str(caught.value) or text in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [10**21, 2**53 + 1])
+def test_an_id_that_results_cannot_hold(number: int) -> None:
+    for parse, text in ((parse_click, f"0:{number}:5,6"), (parse_box, f"0:{number}:1,1,5,6")):
+        with pytest.raises(PromptError, match=f"object id {number} is too large; the largest is {2**53}"):
+            parse(text)
 
 
 @pytest.mark.parametrize("text", ["0:1:5,6", "0:1:5,6,7,x", "0:1:5,6,7,nan", "0:5,6,7,8"])

@@ -468,6 +468,7 @@ def test_closed_session_says_so() -> None:
         ({"frame": 1.5}, "whole number"),
         ({"object_id": -2}, "object_id must be a whole number"),
         ({"object_id": "cat"}, "object_id must be a whole number"),
+        ({"object_id": 10**21}, "object id 10{21} is too large; the largest is 9007199254740992"),
     ],
 )
 def test_bad_frames_and_objects_are_refused(

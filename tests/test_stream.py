@@ -279,6 +279,7 @@ def test_a_first_frame_that_is_none_leaves_the_size_open() -> None:
         ({"object_id": 2, "points": [(500, 3)]}, "outside frame 2"),
         ({"object_id": 2}, "nothing was given"),
         ({"object_id": -1, **CLICK}, "whole number"),
+        ({"object_id": 10**21, **CLICK}, "too large"),
         ({"object_id": 2, "mask": np.ones((3, 3), bool)}, "size of the original frame"),
         ({"points": [(1, 1)]}, "needs an object_id"),
         ({"object_id": 2, **CLICK, "frame": 7}, "does not know frame"),

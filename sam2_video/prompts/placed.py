@@ -10,7 +10,7 @@ from typing import Any
 from sam2_video.postprocess import encode_rle
 from sam2_video.prompts.problems import Problems
 from sam2_video.sinks.tables import compress_runs
-from sam2_video.transforms import make_prompt
+from sam2_video.transforms import check_object_id, make_prompt
 from sam2_video.types import ObjectInfo, Prompt, PromptError
 
 
@@ -18,7 +18,8 @@ from sam2_video.types import ObjectInfo, Prompt, PromptError
 class PlacedPrompt:
     """A prompt, the frame and the object it is for, and where it came from.
 
-    `mask_file` is the picture that holds its mask; `where` names file and line, for messages.
+    `mask_file` is the picture that holds its mask; `where` names file and line, for messages. Raises
+    PromptError for an object's id that results cannot hold.
     """
 
     frame: int
@@ -27,6 +28,9 @@ class PlacedPrompt:
     mask_file: Path | None = None
     info: ObjectInfo = field(default_factory=ObjectInfo)
     where: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        check_object_id(self.object_id)
 
     def said(self) -> dict[str, Any]:
         """Return what was said of the object in the form that `make_prompt` and predictors take it."""

@@ -42,6 +42,18 @@ def test_files_are_checked_before_any_frame_is_decoded(tmp_path: Path) -> None:
     assert len(read_prompts(write(tmp_path / "a.xml", VIDEO), clip=Undecodable())) == 6
 
 
+@pytest.mark.parametrize("number", [10**21, 2**53 + 1])
+def test_ids_that_results_cannot_hold(tmp_path: Path, number: int) -> None:
+    own = write_json(tmp_path / "own.json", [{"frame": 0, "object": number, "points": [[2, 2]]}])
+    shape = {"label": "cat", "points": [[2, 2]], "group_id": number, "shape_type": "point"}
+    labelme = write_json(tmp_path / "00000.json", {"imagePath": "00000.jpg", "shapes": [shape]})
+    for path, where in ((own, "line 2 ([0])"), (labelme, "(shapes[0])")):
+        text = complaint(path)
+        assert where in text and f"object id {number} is too large; the largest is {2**53}" in text
+    largest = [{"frame": 0, "object": 2**53, "points": [[2, 2]]}]
+    assert list(read_prompts(write_json(tmp_path / "largest.json", largest)).objects) == [2**53]
+
+
 def test_a_broken_file_is_told_before_the_clip_is_opened(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml", VIDEO.replace('xtl="5.50"', 'xtl="five"'))
     assert "xtl is 'five'" in complaint(path, clip=tmp_path / "missing.mp4")
