@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import itertools
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -243,6 +246,20 @@ def test_an_endless_stream_is_closed_early(drop: Any) -> None:
     assert capture.closed and not source._thread.is_alive()
     with pytest.raises(SourceError, match="closed"):
         source.read(9)
+
+
+@pytest.mark.parametrize("drop", ["block", "drop-oldest"])
+def test_a_source_that_is_dropped_without_being_closed_ends_its_thread(drop: Any) -> None:
+    capture = FakeCapture(1)
+    capture.frames = itertools.repeat(shades(1)[0])
+    source = fake(capture, drop=drop)
+    source.read(3)
+    thread, alive = source._thread, weakref.ref(source)
+    del source
+    gc.collect()
+    assert alive() is None
+    thread.join(SOON)
+    assert capture.closed and not thread.is_alive()
 
 
 def test_wrong_options_are_refused() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -68,7 +69,8 @@ class LiveSource(Source):
 
     Frames count from 0 as they are taken: a dropped one has no number. Only the latest can be read again.
     `count` is None until the stream has ended. What ends the decoder's thread reaches the reader: EndOfClip
-    after the last frame, SourceError with the reason for everything else.
+    after the last frame, SourceError with the reason for everything else. The thread does not keep the source
+    alive: where nobody holds it any more, decoding ends as if it were closed.
     """
 
     def __init__(
@@ -77,28 +79,37 @@ class LiveSource(Source):
         """Waits for the first frame. Raises SourceError where none comes."""
         self.name = name
         self.options = options or LiveOptions()
-        self.decoded = 0  # frames so far, the dropped ones included
-        self.dropped = 0
-        self.reconnects = 0  # times that a lost stream came back
-        self._capture = capture
-        self._queue: deque[LiveFrame] = deque()
-        self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._over: BaseException | None = None  # what ended the thread
-        self._trouble = ""  # why the stream is lost at the moment
+        self._decoding = _Decoding(name, capture, self.options)
         self._taken = 0
         self._latest: LiveFrame | None = None
         self._began: float = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"decode {name}", daemon=True)
+        self._end = weakref.finalize(self, self._decoding.stop)
+        self._thread = threading.Thread(target=self._decoding.run, name=f"decode {name}", daemon=True)
         self._thread.start()
         try:
-            with self._changed:
+            with self._decoding.changed:
                 first = self._await_frame()
         except BaseException:
             self.close()
             raise
         self.size: tuple[int, int] = first.rgb.shape[:2]
+        self.fps = self._decoding.fps
         self._began = first.time
+
+    @property
+    def decoded(self) -> int:
+        """Frames so far, the dropped ones included."""
+        return self._decoding.decoded
+
+    @property
+    def dropped(self) -> int:
+        """Frames that came too fast and were forgotten."""
+        return self._decoding.dropped
+
+    @property
+    def reconnects(self) -> int:
+        """Times that a lost stream came back."""
+        return self._decoding.reconnects
 
     def read(self, frame: int) -> Rgb:
         """Return one frame, waiting for it if need be; frames before it are skipped.
@@ -126,10 +137,7 @@ class LiveSource(Source):
 
     def close(self) -> None:
         """Stop decoding, end the thread and close the stream; a second call does nothing."""
-        self._stop.set()
-        with self._changed:
-            self._queue.clear()
-            self._changed.notify_all()
+        self._end()
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             _log.warning("%s: the decoder does not come back from a read; it is left behind", self.name)
@@ -137,64 +145,90 @@ class LiveSource(Source):
         super().close()
 
     def _take(self) -> None:
-        with self._changed:
+        with self._decoding.changed:
             try:
                 self._await_frame()
             except EndOfClip:
                 self.count = self._taken
                 raise
-            self._latest = self._queue.popleft()
+            self._latest = self._decoding.queue.popleft()
             self._taken += 1
-            self._changed.notify_all()
+            self._decoding.changed.notify_all()
+        self.fps = self._decoding.fps
 
     def _await_frame(self) -> LiveFrame:
         """The next frame, left in the queue; the lock is held."""
-        if self._stop.is_set():
+        decoding = self._decoding
+        if decoding.stopped.is_set():
             raise SourceError(f"{self.name} is closed; open it again")
-        self._changed.wait_for(lambda: self._queue or self._over, timeout=self.options.patience)
-        if self._queue:
-            return self._queue[0]
-        if isinstance(self._over, EndOfClip) and self.decoded:
+        decoding.changed.wait_for(lambda: decoding.queue or decoding.over, timeout=self.options.patience)
+        if decoding.queue:
+            return decoding.queue[0]
+        over = decoding.over
+        if isinstance(over, EndOfClip) and self.decoded:
             raise EndOfClip(f"{self.name} has ended after {self._taken} frames")
-        if isinstance(self._over, EndOfClip):
+        if isinstance(over, EndOfClip):
             raise SourceError(f"{self.name} ended before its first frame")
-        if isinstance(self._over, SourceError):
-            raise SourceError(str(self._over)) from self._over
-        if self._over is not None:
-            raise SourceError(f"decoding {self.name} failed: {self._over!r}") from self._over
+        if isinstance(over, SourceError):
+            raise SourceError(str(over)) from over
+        if over is not None:
+            raise SourceError(f"decoding {self.name} failed: {over!r}") from over
         after = f"after frame {self._taken - 1} " if self._taken else ""
-        trouble = f" ({self._trouble})" if self._trouble else ""
+        trouble = f" ({decoding.trouble})" if decoding.trouble else ""
         raise SourceError(f"{self.name}: no frame came {after}for {self.options.patience:g} s{trouble}")
 
-    # --- the decoder's thread ---
 
-    def _run(self) -> None:
-        over: BaseException = EndOfClip(self.name)
+class _Decoding:
+    """What the decoder's thread and the reader share; it does not know the source, which can be dropped."""
+
+    def __init__(self, name: str, capture: Callable[[Stopped], Capture], options: LiveOptions) -> None:
+        self.decoded = self.dropped = self.reconnects = 0
+        self.fps: float | None = None
+        self.queue: deque[LiveFrame] = deque()
+        self.changed = threading.Condition()
+        self.stopped = threading.Event()
+        self.over: BaseException | None = None  # what ended the thread
+        self.trouble = ""  # why the stream is lost at the moment
+        self._name = name
+        self._capture = capture
+        self._options = options
+        self._shape = (0, 0)  # of the first frame
+
+    def stop(self) -> None:
+        """Have the thread end soon, without waiting for it."""
+        self.stopped.set()
+        with self.changed:
+            self.queue.clear()
+            self.changed.notify_all()
+
+    def run(self) -> None:
+        """Decode until something ends it."""
+        over: BaseException = EndOfClip(self._name)
         try:
-            while self._decode() and not self._stop.wait(RETRY_SECONDS):
+            while self._decode() and not self.stopped.wait(RETRY_SECONDS):
                 pass
         except BaseException as error:
             over = error
-        with self._changed:
-            self._over = over
-            self._changed.notify_all()
+        with self.changed:
+            self.over = over
+            self.changed.notify_all()
 
     def _decode(self) -> bool:
         """Open the stream and decode until it ends; should it be opened again?"""
         try:
-            with closing(self._capture(self._stop.is_set)) as capture:
+            with closing(self._capture(self.stopped.is_set)) as capture:
                 self._decode_all(capture)
-                self._trouble = "the stream ended"
-                return self.options.reconnect and not capture.finite
+                self.trouble = "the stream ended"
+                return self._options.reconnect and not capture.finite
         except SourceError as error:
-            if not (self.options.reconnect and self.decoded) or isinstance(error, _Changed):
+            if not (self._options.reconnect and self.decoded) or isinstance(error, _Changed):
                 raise
-            self._trouble = str(error)
+            self.trouble = str(error)
             return True
 
     def _decode_all(self, capture: Capture) -> None:
         self.fps = capture.fps or self.fps
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             rgb = capture.read()
             if rgb is None:
                 return
@@ -202,23 +236,23 @@ class LiveSource(Source):
 
     def _put(self, rgb: Rgb) -> None:
         live = LiveFrame(rgb, time.monotonic())
-        with self._changed:
+        with self.changed:
             if not self.decoded:
                 self._shape = rgb.shape[:2]
             try:
-                check_size(rgb, self._shape, f"frame {self.decoded} of {self.name}", "the first one")
+                check_size(rgb, self._shape, f"frame {self.decoded} of {self._name}", "the first one")
             except SourceError as error:
                 raise _Changed(str(error)) from None
-            if self._trouble:
-                self.reconnects, self._trouble = self.reconnects + 1, ""
+            if self.trouble:
+                self.reconnects, self.trouble = self.reconnects + 1, ""
             self.decoded += 1
-            if self.options.drop == "block":
-                self._changed.wait_for(lambda: len(self._queue) < self.options.queue)  # `close` empties it
-            elif len(self._queue) >= self.options.queue:
-                self._queue.popleft()
+            if self._options.drop == "block":
+                self.changed.wait_for(lambda: len(self.queue) < self._options.queue)  # `stop` empties it
+            elif len(self.queue) >= self._options.queue:
+                self.queue.popleft()
                 self.dropped += 1
-            self._queue.append(live)
-            self._changed.notify_all()
+            self.queue.append(live)
+            self.changed.notify_all()
 
 
 class _Changed(SourceError):
