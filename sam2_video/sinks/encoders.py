@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sam2_video.sinks.sound import SoundCopy
+    from sam2_video.sinks.sound import SoundTrack
 
 # Encoders divide their work by the number of threads, and what they write depends on it: with a number of
 # our own the same frames make the same file on every machine.
@@ -87,7 +87,7 @@ class AvEncoder:
         size: tuple[int, int],
         fps: Fraction,
         profile: Profile = H264,
-        sound: SoundCopy | None = None,
+        sound: SoundTrack | None = None,
     ) -> None:
         try:
             import av
@@ -111,22 +111,33 @@ class AvEncoder:
         self._frames += 1
         for packet in self._call(self._stream.encode, frame):
             self._call(self._container.mux, packet)
-        for packet in () if self._sound is None else self._sound.until(self._frames / self._fps):
-            packet.stream = self._sound_stream
-            self._call(self._container.mux, packet)
+        if self._sound is not None:
+            self._add_sound(self._sound.until(self._frames / self._fps))
 
     def close(self) -> None:
-        if self._sound is not None:
-            self._sound.close()
+        try:
+            self._finish()
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+
+    def _finish(self) -> None:
         if self._failed:  # writing on after the file's head has failed brings the library down
             with suppress(self._av.error.FFmpegError):
                 self._container.close()
             return
         try:
+            if self._sound is not None:
+                self._add_sound(self._sound.finish())
             for packet in self._call(self._stream.encode):
                 self._call(self._container.mux, packet)
         finally:
             self._call(self._container.close)
+
+    def _add_sound(self, packets: Iterable[Any]) -> None:
+        for packet in self._call(list, packets):
+            packet.stream = self._sound_stream
+            self._call(self._container.mux, packet)
 
     def _add_stream(self, size: tuple[int, int]) -> Any:
         profile = self._profile
@@ -169,7 +180,7 @@ class FfmpegEncoder:
         size: tuple[int, int],
         fps: Fraction,
         profile: Profile = H264,
-        sound: SoundCopy | None = None,
+        sound: SoundTrack | None = None,
     ) -> None:
         try:
             import imageio_ffmpeg
@@ -227,7 +238,7 @@ class OpenCvEncoder:
         size: tuple[int, int],
         fps: Fraction,
         profile: Profile = H264,
-        sound: SoundCopy | None = None,
+        sound: SoundTrack | None = None,
     ) -> None:
         import cv2
 
@@ -257,14 +268,14 @@ class OpenCvEncoder:
             raise OSError(errno.EIO, f"OpenCV wrote {found} of {self._frames} frames; is the disk full?")
 
 
-ENCODERS: dict[str, Callable[[Path, tuple[int, int], Fraction, Profile, SoundCopy | None], Encoder]] = {
+ENCODERS: dict[str, Callable[[Path, tuple[int, int], Fraction, Profile, SoundTrack | None], Encoder]] = {
     "av": AvEncoder,
     "ffmpeg": FfmpegEncoder,
     "opencv": OpenCvEncoder,
 }
 
 
-def _leave_out(sound: SoundCopy | None, encoder: str) -> None:
+def _leave_out(sound: SoundTrack | None, encoder: str) -> None:
     if sound is not None:
         sound.close()
-        _log.warning("the sound of %s is left out: only PyAV copies sound, not %s", sound.path, encoder)
+        _log.warning("the sound of %s is left out: only PyAV keeps sound, not %s", sound.path, encoder)

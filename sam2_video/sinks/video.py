@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sam2_video.sinks.base import BaseSink, finish, make_folder, part_name, remove, reported
 from sam2_video.sinks.encoders import ENCODERS, H264, Encoder, EncoderMissing, Profile
-from sam2_video.sinks.sound import Sound, SoundCopy
+from sam2_video.sinks.sound import Sound, SoundTrack
 from sam2_video.types import FrameResult, SinkError
 
 _log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class VideoWriter:
                 sound.close()
             raise
 
-    def _first_that_works(self, size: tuple[int, int], sound: SoundCopy | None) -> Encoder:
+    def _first_that_works(self, size: tuple[int, int], sound: SoundTrack | None) -> Encoder:
         reasons = []
         for name in self._names:
             try:
