@@ -37,6 +37,21 @@ def folder(path: Path, names: list[str]) -> Path:
     return path
 
 
+def test_a_list_holds_pictures_and_no_videos(tmp_path: Path) -> None:
+    picture, clip = tmp_path / "0.png", write_clip(tmp_path / "clip.mp4", 3)
+    save(picture, numbered_frame(0))
+    advice = r"clip\.mp4 is not a readable picture.*a list holds pictures.*video is opened by its path alone"
+    with pytest.raises(SourceError, match=advice):
+        open_source([clip, clip])
+    with open_source([str(picture), str(clip)]) as source, pytest.raises(SourceError, match=advice):
+        source.read(1)
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    for wrong in ("1.png", "missing.mp4"):
+        with pytest.raises(SourceError) as caught:
+            open_source([tmp_path / wrong])
+        assert "a video" not in str(caught.value)
+
+
 def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     names = ["frame1.png", "frame2.png", "frame10.png", "frame0100.png"]
     with FrameFolder(folder(tmp_path, names)) as clip:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sam2_video.sources.base import Rgb, Source, check_size
 from sam2_video.sources.pages import count_pages
-from sam2_video.sources.pictures import Levels, as_rgb, load_picture
+from sam2_video.sources.pictures import Levels, Raw, as_rgb, load_picture
 from sam2_video.types import SourceError
 
 PICTURE_TYPES = {
@@ -44,11 +44,11 @@ class PictureFiles(Source):
         self._latest: tuple[int, Rgb] | None = None  # what was just segmented is asked for again to be shown
         self._stems_differ = len({file.stem for file in self._files}) == len(self._files)
         self.count: int = len(self._files)
-        first = load_picture(self._files[0])
+        first = self._load(0)
         self.size: tuple[int, int] = first.shape[:2]
         self._levels: Levels | None = None
         if first.dtype != np.uint8:
-            self._levels = Levels.of_clip(self.count, lambda frame: load_picture(self._files[frame]))
+            self._levels = Levels.of_clip(self.count, self._load)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -64,10 +64,22 @@ class PictureFiles(Source):
                 raise SourceError(
                     f"{file} holds {pages} frames of its own, among {self.count} pictures; open it by itself"
                 )
-            rgb = as_rgb(load_picture(file), self._levels)
+            rgb = as_rgb(self._load(frame), self._levels)
             check_size(rgb, self.size, str(file), self._files[0].name)
             self._latest = frame, rgb
         return self._latest[1]
+
+    def _load(self, frame: int) -> Raw:
+        """Read a picture as the file has it. Raises SourceError."""
+        file = self._files[frame]
+        try:
+            return load_picture(file)
+        except SourceError as error:
+            if file.suffix.lower() in PICTURE_TYPES or not file.is_file():
+                raise
+            raise SourceError(
+                f"{error}; a list holds pictures or arrays, and a video is opened by its path alone"
+            ) from error
 
     def frame_name(self, frame: int) -> str:
         """Return the picture's file name without its suffix; the number where two files share a name."""
