@@ -69,7 +69,9 @@ def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if lost:
         mask = np.isin(parts, kept)
     # A margin makes one component of everything that is outside: the hole that is never filled.
-    holes, areas = _components(np.pad(~mask, 1, constant_values=True), 4)
+    ground = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.bool_)
+    ground[1:-1, 1:-1] = ~mask
+    holes, areas = _components(ground, 4)
     areas[holes[0, 0] - 1] = holes.size
     kept = _largest(areas, MOST + 1)
     filled = len(areas) - len(kept)
