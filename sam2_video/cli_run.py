@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_video.types import PromptError, SinkError
+from sam2_video.types import ObjectInfo, SinkError
 
 if TYPE_CHECKING:
     from sam2_video.cli_prompts import PlacedPrompt
@@ -18,7 +18,6 @@ RECORD = "run.json"
 # What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
 MORE_RESULTS = ("overlay.png",)
 HIDDEN = ".run"  # in the folder of results: the lock, and what an unfinished run needs to go on
-LARGEST_ID = 65_535  # of an object in a 16-bit mask picture
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,17 @@ def check_folder(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> Non
             raise SinkError(f"{file} is needed by this run, which would replace it; choose another --out")
 
 
-def check_ids(object_ids: Iterable[int]) -> int:
-    """Return the bits of mask pictures for these objects, 8 or 16. Raises PromptError for an id too large."""
-    ids = list(object_ids)
-    for object_id in ids:
-        if not 0 < object_id <= LARGEST_ID:
-            raise PromptError(
-                f"object id {object_id} does not fit a mask picture: 1 to {LARGEST_ID}, 0 is background"
-            )
-    return 8 if max(ids) < 256 else 16
+def check_saves(save: Iterable[str], prompts: Iterable[PlacedPrompt]) -> None:
+    """Raise PromptError or SinkError for objects that a kind of `--save` has no place for."""
+    from sam2_video.sinks.registry import SINKS
+
+    objects: dict[int, ObjectInfo] = {}
+    for placed in prompts:  # as a session takes them: the last word on a name counts
+        known = objects.get(placed.object_id, ObjectInfo())
+        name, category = placed.info.name or known.name, placed.info.category or known.category
+        objects[placed.object_id] = ObjectInfo(name, category)
+    for kind in (SINKS[name] for name in save):
+        kind.check(objects)
 
 
 def clear_results(out: Path) -> None:

@@ -14,7 +14,6 @@ from sam2_video.cli_prompts import PlacedPrompt, check_bounds, gather_prompts
 from sam2_video.cli_run import (
     ModelOptions,
     check_folder,
-    check_ids,
     clear_results,
     input_files,
     load,
@@ -45,6 +44,7 @@ def _segment(
 ) -> Iterator[str]:
     from sam2_video.image_predictor import ImagePredictor
     from sam2_video.sinks import MaskPngSink, write_run_json
+    from sam2_video.sinks.masks import check_ids
     from sam2_video.sources import read_picture
 
     check_folder(out, overwrite, input_files(picture, prompts))

@@ -20,7 +20,7 @@ from sam2_video.cli_run import (
     RECORD,
     ModelOptions,
     check_folder,
-    check_ids,
+    check_saves,
     clear_results,
     load,
     locked,
@@ -188,7 +188,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _check(prompts: Sequence[PlacedPrompt], options: TrackOptions, live: LiveRun) -> None:
-    """Raise PromptError for what a live source cannot do."""
+    """Raise PromptError for what a live source cannot do; SinkError for objects that do not fit a file."""
     if not prompts and not live.show:
         raise PromptError(
             "no prompt: say what to track with --click 0:1:X,Y (frame 0, object 1), --box, --mask or "
@@ -203,8 +203,7 @@ def _check(prompts: Sequence[PlacedPrompt], options: TrackOptions, live: LiveRun
         raise PromptError(f"--stop {options.stop} is before the first frame")
     if live.seconds is not None and live.seconds <= 0:
         raise PromptError(f"--seconds {live.seconds:g}: expected more than 0")
-    if "masks" in options.save and prompts:
-        check_ids(placed.object_id for placed in prompts)
+    check_saves(options.save, prompts)
 
 
 def _record(

@@ -15,7 +15,7 @@ from sam2_video.cli_run import (
     RECORD,
     ModelOptions,
     check_folder,
-    check_ids,
+    check_saves,
     clear_results,
     device_of,
     input_files,
@@ -97,6 +97,7 @@ def track(
     with ExitStack() as stack:
         if clip is not None:
             stack.callback(clip.close)
+        check_saves(options.save, prompts)
         hidden = stack.enter_context(locked(out))
         return _track(run, stack.enter_context(closing(Journal(hidden))), say, clip)
 
@@ -118,8 +119,6 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
     if not goes_on:
         overwrite = run.options.overwrite or journal.is_unfinished
         check_folder(run.out, overwrite, input_files(run.source, run.prompts, run.inputs))
-    if "masks" in run.options.save:
-        check_ids(placed.object_id for placed in run.prompts)
     with closing(clip or open_clip(run.source, run.options.fps)) as clip:
         check_bounds(run.prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(run.model))
@@ -189,9 +188,11 @@ def give_prompts(session: VideoSession, prompts: Sequence[PlacedPrompt]) -> None
 
 
 def _job(session: VideoSession, run: TrackRun) -> WriteJob:
+    from sam2_video.fingerprint import source_files
     from sam2_video.sinks.registry import FALLBACK_FPS, SinkOrder
 
     options, source = run.options, session.source
+    files = source_files(source)
     order = SinkOrder(
         out=run.out,
         clip=Path(run.source).stem,
@@ -202,6 +203,7 @@ def _job(session: VideoSession, run: TrackRun) -> WriteJob:
         start=options.start or 0,
         stride=options.stride,
         frames=source.count,
+        file=files[0] if len(files) == 1 else None,
     )
     total = expected_frames(source.count, options, run.prompts)
     return WriteJob(options.save, order, options.direction != "backward", total)

@@ -228,6 +228,7 @@ def test_overwrite_removes_nothing_from_a_folder_that_no_run_filled(
         (["--click", "0:70000:20,20"], "65535"),
         ([], "no prompt"),
         (["stray", "--click", "0:1:20,20"], "'stray'"),
+        (["--click", "0:1000:20,20", "--save", "objects,mots"], "object id 1000 does not fit MOTS"),
         (["--click", "0:1:20,20", "--save", "masks,films"], "films"),
         (["--prompts", "missing.json"], "missing.json"),
         (["--mask", "0:missing.png"], "missing.png"),
@@ -241,6 +242,24 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(
     assert done.code == 2
     assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
     assert message in done.err
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("save", ["objects,mots", "masks"])
+@pytest.mark.usefixtures("no_model")
+def test_objects_that_do_not_fit_are_refused_before_anything_is_made(
+    run: Run, clip: Path, tmp_path: Path, save: str, live: bool
+) -> None:
+    source = "-" if live else clip
+    fits = ["--click", "0:1:20,20", "--name", "1:one:car"]
+    done = run("track", source, *fits, "--click", "0:70000:20,20", "--save", save, "--out", tmp_path / "out")
+    assert done.code == 2 and "object id 70000 does not fit" in done.err
+    assert not (tmp_path / "out").exists()
+    names = [word for k in range(1, 11) for word in ("--name", f"{k}::class{k}")]
+    clicks = [word for k in range(1, 11) for word in ("--click", f"{k % 3}:{k}:20,20")]
+    done = run("track", source, *clicks, *names, "--save", "mots", "--out", tmp_path / "out")
+    assert done.code == 2 and "MOTS has 9 classes; 'class" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

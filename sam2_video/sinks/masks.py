@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.sinks.base import BaseSink, make_folder, write_whole
-from sam2_video.types import FrameResult, SinkError
+from sam2_video.types import FrameResult, PromptError, SinkError
+
+LARGEST_ID = 65_535  # of an object in a 16-bit picture
 
 
 class MaskPngSink(BaseSink):
@@ -48,6 +51,16 @@ class MaskPngSink(BaseSink):
                     "use smaller ids, or MaskPngSink(bits=16) for ids up to 65535" if largest == 255 else ""
                 )
                 raise SinkError(f"object id {object_id} does not fit a mask picture (1..{largest}); {advice}")
+
+
+def check_ids(object_ids: Collection[int]) -> int:
+    """Return the bits of mask pictures of these objects, 8 or 16. Raises PromptError for others."""
+    for object_id in object_ids:
+        if not 0 < object_id <= LARGEST_ID:
+            raise PromptError(
+                f"object id {object_id} does not fit a mask picture: 1 to {LARGEST_ID}, 0 is background"
+            )
+    return 8 if max(object_ids, default=1) < 256 else 16
 
 
 def label_map(result: FrameResult, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

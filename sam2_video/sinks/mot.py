@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -100,15 +101,10 @@ class MotsSink(TextSink):
     car, 2 pedestrian (or person), others follow up to 9. Masks may not overlap: the larger logit wins.
     """
 
-    KNOWN = ("car", "pedestrian")
-    LARGEST_ID, LARGEST_CLASS = 999, 9
-
     def __init__(self, path: str | Path) -> None:
         """Raises SinkError where the file cannot be made."""
         super().__init__(path)
-        self._classes = ClassNumbers()
-        for name in self.KNOWN:
-            self._classes.of(ObjectInfo(category=name))
+        self._numbers = MotsNumbers()
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Write a line for each object that is there. Raises SinkError, also where MOTS has no number."""
@@ -116,13 +112,26 @@ class MotsSink(TextSink):
         height, width = result.size
         lines = []
         for row, mask in enumerate(apart(result)):
-            number = self._number(result.object_ids[row], result.info_of(row))
+            number = self._numbers.of(result.object_ids[row], result.info_of(row))
             if mask.any():
                 runs = compress_runs(encode_rle(mask))
                 lines.append(f"{result.frame + 1} {number} {number // 1000} {height} {width} {runs}\n")
         self.append("".join(lines))
 
-    def _number(self, object_id: int, info: ObjectInfo) -> int:
+
+class MotsNumbers:
+    """Numbers of objects in MOTS: 1000 times the class, plus the id."""
+
+    KNOWN = ("car", "pedestrian")
+    LARGEST_ID, LARGEST_CLASS = 999, 9
+
+    def __init__(self) -> None:
+        self._classes = ClassNumbers()
+        for name in self.KNOWN:
+            self._classes.of(ObjectInfo(category=name))
+
+    def of(self, object_id: int, info: ObjectInfo) -> int:
+        """Return the number of an object. Raises SinkError where MOTS has none."""
         if object_id > self.LARGEST_ID:
             raise SinkError(f"object id {object_id} does not fit MOTS, which has 0 to {self.LARGEST_ID}")
         known = ObjectInfo(category="pedestrian") if info.category == "person" else info
@@ -131,6 +140,13 @@ class MotsSink(TextSink):
             name = self._classes.names[-1]
             raise SinkError(f"MOTS has {self.LARGEST_CLASS} classes; {name!r} is one too many")
         return 1000 * number + object_id
+
+
+def check_mots(objects: Mapping[int, ObjectInfo]) -> None:
+    """Raise SinkError where MOTS has no numbers for these objects."""
+    numbers = MotsNumbers()
+    for object_id, info in objects.items():
+        numbers.of(object_id, info)
 
 
 def apart(result: FrameResult) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from sam2_video.sinks.coco import CocoSink
 from sam2_video.sinks.cutout import CutoutPngSink, CutoutProresSink, CutoutVp9Sink
 from sam2_video.sinks.cvat import CvatSink
 from sam2_video.sinks.labelme import LabelMeSink
-from sam2_video.sinks.masks import MaskPngSink
-from sam2_video.sinks.mot import MotSink, MotsSink
+from sam2_video.sinks.masks import MaskPngSink, check_ids
+from sam2_video.sinks.mot import MotSink, MotsSink, check_mots
 from sam2_video.sinks.object_masks import ObjectMaskSink
 from sam2_video.sinks.overlay import OverlaySink
 from sam2_video.sinks.review import ReviewSink
@@ -22,6 +22,7 @@ from sam2_video.sinks.sound import Sound
 from sam2_video.sinks.tables import ObjectsCsvSink, RleJsonSink
 from sam2_video.sinks.yolo import YoloSink
 from sam2_video.sinks.youtube_vis import YouTubeVisSink
+from sam2_video.types import ObjectInfo
 
 FALLBACK_FPS = 25.0  # of videos made from clips without a clock, such as folders
 
@@ -32,12 +33,13 @@ class SinkOrder:
 
     out: Path  # the folder of results
     clip: str  # name of the clip, for formats that hold it
-    source: str = ""  # where the clip came from: its sound can be taken from there
+    source: str = ""  # where the clip came from, for formats that say so
     fps: float = FALLBACK_FPS  # of videos, the stride taken into account
     bits: int = 8  # of mask pictures: 8 up to object 255, else 16
     start: int = 0  # first frame of the run
     stride: int = 1
     frames: int | None = None  # of the whole clip, where that is known
+    file: Path | None = None  # the one that is read, which holds the clip's sound; fetched, of an address
 
     @property
     def clip_fps(self) -> float:
@@ -46,16 +48,21 @@ class SinkOrder:
 
     @property
     def sound(self) -> Sound | None:
-        """The clip's sound for videos that play at the clip's speed; None where it came from nowhere."""
-        return Sound(self.source, self.fps * self.stride) if self.source else None
+        """The clip's sound for videos that play at the clip's speed; None where it is in no file."""
+        return None if self.file is None else Sound(self.file, self.clip_fps)
 
 
 @dataclass(frozen=True)
 class SinkKind:
-    """One kind of result. `files`: glob patterns of what it leaves in the folder of results."""
+    """One kind of result. `files`: glob patterns of what it leaves in the folder of results.
+
+    `check` takes the objects of a run by id before anything is made, and raises PromptError or SinkError
+    where their ids or names do not fit.
+    """
 
     make: Callable[[SinkOrder], Sink]
     files: tuple[str, ...]
+    check: Callable[[Mapping[int, ObjectInfo]], object] = lambda objects: None
     any_order: bool = False  # frames may come in any order, each is a file of its own
     note: str = ""  # for --help
 
@@ -64,6 +71,7 @@ SINKS: dict[str, SinkKind] = {
     "masks": SinkKind(
         lambda order: MaskPngSink(order.out / "masks", bits=order.bits),
         files=("masks/*.png",),
+        check=check_ids,
         any_order=True,
         note="PNG",
     ),
@@ -135,7 +143,10 @@ SINKS: dict[str, SinkKind] = {
         note="MOTChallenge boxes",
     ),
     "mots": SinkKind(
-        lambda order: MotsSink(order.out / "mots.txt"), files=("mots.txt",), note="MOTS run lengths"
+        lambda order: MotsSink(order.out / "mots.txt"),
+        files=("mots.txt",),
+        check=check_mots,
+        note="MOTS run lengths",
     ),
     "labelme": SinkKind(
         lambda order: LabelMeSink(order.out / "labelme", order.source),

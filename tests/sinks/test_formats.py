@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from contextlib import nullcontext
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 
 from sam2_video.sinks import ResultLog, Sink, base
 from sam2_video.sinks.registry import SINKS, SinkOrder
-from sam2_video.types import FrameResult, SinkError
-from tests.sinks.story import files, frame_name, result_of, story, write
+from sam2_video.types import FrameResult, ObjectInfo, PromptError, SinkError
+from tests.sinks.story import disc, files, frame_name, result_of, story, write
 
 SINGLE = ["coco", "youtube-vis", "sav", "mots", "cvat"]  # one file each
 FORMATS = [*SINGLE, "mot", "yolo", "labelme", "object-masks"]
@@ -164,3 +165,37 @@ def test_the_order_says_what_the_clip_is_like(tmp_path: Path) -> None:
         write(sink, [result_of(6, {1: np.ones((40, 56), bool)})])
     text = (tmp_path / "sav" / "a_b_c_manual.json").read_text()
     assert '"video_duration": 2.0' in text, "60 frames at 30 frames a second, of which every third is used"
+
+
+OBJECTS = {
+    "nothing special": {1: ObjectInfo("left cup", "cup"), 255: ObjectInfo()},
+    "id 0": {0: ObjectInfo()},
+    "id 1000": {1: ObjectInfo(), 1000: ObjectInfo()},
+    "id 65536": {65_536: ObjectInfo()},
+    "a huge id": {10**30: ObjectInfo("x")},
+    "a strange name": {1: ObjectInfo("a\0/\udcff" * 99, "<\n&")},
+    "nine classes": {k + 1: ObjectInfo("", name) for k, name in enumerate(["car", "person", *"abcdefg"])},
+    "ten classes": {k + 1: ObjectInfo("", name) for k, name in enumerate(["car", "person", *"abcdefgh"])},
+}
+REFUSED = {
+    "masks": {"id 0", "id 65536", "a huge id"},
+    "mots": {"id 1000", "id 65536", "a huge id", "ten classes"},
+}
+
+
+@pytest.mark.parametrize("name", SINKS)
+@pytest.mark.parametrize("objects", OBJECTS)
+def test_objects_that_a_writer_would_refuse_are_refused_before_it_is_made(
+    name: str, objects: str, tmp_path: Path
+) -> None:
+    info = OBJECTS[objects]
+    result = result_of(0, {object_id: disc(9, 9, 3) for object_id in info}, info)
+    refused = objects in REFUSED.get(name, ())
+    complaint = r"object id|classes"
+    with pytest.raises((PromptError, SinkError), match=complaint) if refused else nullcontext():
+        SINKS[name].check(info)
+    with (
+        pytest.raises(SinkError, match=complaint) if refused else nullcontext(),
+        SINKS[name].make(SinkOrder(tmp_path, "clip", bits=16)) as sink,
+    ):
+        write(sink, [result])
