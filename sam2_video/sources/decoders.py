@@ -24,6 +24,8 @@ from sam2_video.sources.pyav import PyAvDecoder
 from sam2_video.types import SourceError
 
 BACKENDS = ("pyav", "opencv", "decord")  # in the order in which "auto" tries them
+TS_MARK, TS_SIZES = b"G", (188, 192, 204)  # what each packet of a transport stream begins with; its bytes
+TS_PACKETS = 12  # that are looked at
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,11 @@ class DecordDecoder(_Inexact):
             raise DecodeError(f"decord is not installed or does not start ({error})") from error
         self._ends: tuple[type[BaseException], ...] = (StopIteration, RuntimeError, decord.DECORDError)
         if _rotation(path):  # some it turns, into broken arrays, some not
-            raise DecodeError("decord does not turn rotated clips upright")
+            raise DecodeError("decord does not turn rotated clips upright; backend='auto' tries others")
+        if _is_transport_stream(path):  # it begins with others than the first, and says nothing
+            raise DecodeError(
+                "decord numbers frames of transport streams wrongly; backend='auto' tries others"
+            )
         try:
             self._open: Callable[[], Any] = lambda: decord.VideoReader(
                 str(path), ctx=decord.cpu(0), num_threads=1
@@ -208,6 +214,17 @@ def _rotation(path: Path) -> int:
     angle = capture.get(cv2.CAP_PROP_ORIENTATION_META) if capture.isOpened() else 0
     capture.release()
     return int(angle)
+
+
+def _is_transport_stream(path: Path) -> bool:
+    """Are these packets of MPEG-TS: of 188 bytes, or with a time code (192) or a check sum (204)?"""
+    with path.open("rb") as file:
+        data = file.read(TS_PACKETS * max(TS_SIZES))
+    return any(
+        data[start::size][: TS_PACKETS - 1] == TS_MARK * (TS_PACKETS - 1)
+        for size in TS_SIZES
+        for start in range(size)
+    )
 
 
 def _plausible_fps(fps: float) -> float | None:
