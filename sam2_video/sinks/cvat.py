@@ -38,12 +38,11 @@ class CvatSink(TextSink):
         self._clip, self._frames, self._stride, self._tolerance = clip, frames, stride, tolerance
         self._info: dict[int, ObjectInfo] = {}  # of tracks; the last word on a name counts
         self._shown: dict[int, str] = {}  # the latest polygon of objects that are visible
-        self._size = (0, 0)
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Set one frame aside. Raises SinkError."""
+        self.check_size(result.size)
         self.check_order(result.frame)
-        self._size = result.size
         before, self._shown = self._shown, {}
         for row, object_id in enumerate(result.object_ids):
             polygon = single_polygon(result.masks[row], self._tolerance)

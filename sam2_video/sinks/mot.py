@@ -46,6 +46,7 @@ class MotSink(BaseSink):
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Write a row for each object that is there. Raises SinkError."""
+        self._truth.check_size(result.size)
         self._truth.check_order(result.frame)
         self._size, self._seen = result.size, result.frame + 1
         truth, found = [], []

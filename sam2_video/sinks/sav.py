@@ -68,12 +68,12 @@ class SavSink(TextSink):
         super().__init__(Path(folder) / f"{self._clip}_manual.json")
         self._fps, self._stride, self._frames = fps, stride, frames
         self._masklets: dict[int, _Masklet] = {}
-        self._size = (0, 0)
         self._written = 0
         self._rate = stride
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Set one frame aside. Raises SinkError, also for frames closer together than the stride."""
+        self.check_size(result.size)
         before = self._last
         self.check_order(result.frame)
         if before is not None and result.frame - before < self._stride:
@@ -82,8 +82,6 @@ class SavSink(TextSink):
             )
         # The format says of no entry which frame it is: only its place does, from frame 0 of the clip on.
         self._rate = math.gcd(self._rate, result.frame)
-        if not self._written:
-            self._size = result.size
         masks = {}
         for row, object_id in enumerate(result.object_ids):
             mask = CocoMask.of(result, row)

@@ -25,6 +25,7 @@ class TextSink(BaseSink):
         self._path = Path(path)
         self._part = part_name(self._path)
         self._last: int | None = None
+        self._size = (0, 0)  # of the frames, where the format has one for all of them
         make_folder(self._path.parent)
         with reported(self._path):
             if self._path.is_dir():
@@ -61,6 +62,18 @@ class TextSink(BaseSink):
                 "write the results of a backward pass in order, from a ResultLog or a sorted list"
             )
         self._last = frame
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raises SinkError for a closed file, and for a frame whose size, (H, W), is not that of the first."""
+        self.check_open()
+        if self._size == (0, 0):
+            self._size = size
+        if size != self._size:
+            (height, width), (first_height, first_width) = size, self._size
+            raise SinkError(
+                f"{self._path} has one size for all frames: one of {width}x{height} cannot follow those of "
+                f"{first_width}x{first_height}; begin another file"
+            )
 
     def ending(self) -> Iterator[str]:
         """Yield what completes the file; nothing in a file of lines."""

@@ -32,14 +32,12 @@ class YouTubeVisSink(TextSink):
         super().__init__(path)
         self._clip, self._files = clip.replace("/", "_"), FrameFiles(source)  # a folder in `file_names`
         self._tracks: dict[int, ObjectInfo] = {}  # seen so far; the last word on its name counts
-        self._size = (0, 0)
         self._frames = 0
 
     def write(self, frame_rgb: NDArray[np.uint8], result: FrameResult, frame_name: str) -> None:
         """Set one frame aside. Raises SinkError."""
+        self.check_size(result.size)
         self.check_order(result.frame)
-        if not self._frames:
-            self._size = result.size
         self._chains.append(FILES, json.dumps(f"{self._clip}/{self._files.name(frame_name)}"))
         for row, object_id in enumerate(result.object_ids):
             mask = CocoMask.of(result, row)

@@ -199,3 +199,19 @@ def test_objects_that_a_writer_would_refuse_are_refused_before_it_is_made(
         SINKS[name].make(SinkOrder(tmp_path, "clip", bits=16)) as sink,
     ):
         write(sink, [result])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_frames_of_another_size_are_refused_where_a_format_has_one(name: str, tmp_path: Path) -> None:
+    small, large = (40, 56), (48, 64)
+    results = [result_of(k, {1: disc(9, 9, 3, s)}, size=s) for k, s in ((0, small), (2, large), (4, small))]
+    if name not in ("youtube-vis", "sav", "mot", "cvat"):
+        assert run(name, tmp_path, results)
+        return
+    with open_sink(name, tmp_path / "mixed") as sink:
+        write(sink, results[:1])
+        message = "one size for all frames: one of 64x48 cannot follow those of 56x40"
+        with pytest.raises(SinkError, match=message):
+            write(sink, results[1:2])
+        write(sink, results[2:])
+    assert contents(tmp_path / "mixed") == run(name, tmp_path / "even", results[::2])
