@@ -6,15 +6,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from sam2_video.cli_run import ModelOptions
+from sam2_video.cli_track import TrackOptions, TrackRun, _job
 from sam2_video.sinks import OverlaySink, Sound, VideoWriter
 from sam2_video.sinks.registry import SINKS, SinkOrder
+from sam2_video.sources import open_source
 from tests.clips import cut, disc_result, numbered_frame, write_clip
 
 RATE = 48_000  # samples a second
@@ -202,7 +211,7 @@ def test_videos_with_sound_are_the_same_each_time(tmp_path: Path) -> None:
 def test_registered_videos_keep_the_sound_from_their_first_frame_on(kind: str, tmp_path: Path) -> None:
     clip = write_with_sound(tmp_path / "clip.mp4")
     # Every second frame from frame 30 on, whatever the order thinks the first frame is.
-    order = SinkOrder(tmp_path, "clip", str(clip), fps=FPS / 2, start=0, stride=2)
+    order = SinkOrder(tmp_path, "clip", fps=FPS / 2, start=0, stride=2, file=clip)
     with SINKS[kind].make(order) as sink:
         for frame in range(30, 70, 2):
             sink.write(numbered_frame(frame), disc_result(frame), f"{frame:06d}")
@@ -210,6 +219,48 @@ def test_registered_videos_keep_the_sound_from_their_first_frame_on(kind: str, t
     assert heard.video_seconds == pytest.approx(1.6)
     start = round(30 / FPS * RATE)
     assert np.abs(heard.samples[:RATE] - source.samples[start : start + RATE]).max() < 1e-3
+
+
+def green_of(address: str, out: Path, fps: float | None, frames: range) -> Path:
+    """Write what `sam2-video track ADDRESS --fps FPS --save green` writes of frames, without a model."""
+    options = TrackOptions(fps=fps, start=frames.start, save=("green",))
+    with open_source(address, fps=fps) as source:
+        session: Any = SimpleNamespace(source=source, objects=[1])
+        order = _job(session, TrackRun(address, [], out, ModelOptions(), options)).order
+        with SINKS["green"].make(order) as sink:
+            for frame in frames:
+                sink.write(source.read(frame), disc_result(frame), f"{frame:06d}")
+    return out / "green.mp4"
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(None, range(30, 70)), (12.5, range(15, 35))])
+def test_clips_behind_addresses_keep_their_sound(fps: float | None, frames: range, tmp_path: Path) -> None:
+    clip = write_with_sound(tmp_path / "clip.mp4")
+    begin = round(1.2 * RATE)
+    meant = listen(clip).samples[begin : begin + RATE]
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        fetched = green_of(f"http://127.0.0.1:{http.server_port}/clip.mp4", tmp_path / "http", fps, frames)
+        http.shutdown()
+        thread.join()
+    for out in (fetched, green_of(clip.as_uri(), tmp_path / "file", fps, frames)):
+        assert np.abs(listen(out).samples[:RATE] - meant).max() < 1e-3
+
+
+def test_frames_in_a_folder_have_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "frames").mkdir()
+    for k in range(2):
+        Image.fromarray(numbered_frame(k)).save(tmp_path / "frames" / f"{k}.png")
+    with caplog.at_level(logging.INFO):
+        out = green_of(str(tmp_path / "frames"), tmp_path / "out", None, range(2))
+    assert not has_sound(out) and not caplog.records
 
 
 def test_the_index_stays_in_front(tmp_path: Path) -> None:
@@ -331,6 +382,7 @@ def test_encoded_sound_is_the_same_each_time_and_sounds_like_the_clip(tmp_path: 
     clip = write_with_sound(tmp_path / "a.mov", codec="pcm_s16le")
     first, again = (write_video(tmp_path / f"{k}.mp4", Sound(clip, FPS), range(20, 60)) for k in range(2))
     assert first.read_bytes() == again.read_bytes()
+    assert b"Lavc" not in first.read_bytes(), "no version of the encoder, which is not the same everywhere"
     heard, source = listen(first).samples, listen(clip).samples[round(0.8 * RATE) :]
     middle = slice(RATE // 20, round(1.55 * RATE))
     assert np.corrcoef(heard[middle], source[middle])[0, 1] > 0.99
