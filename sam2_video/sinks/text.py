@@ -64,7 +64,7 @@ class TextSink(BaseSink):
         self._last = frame
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Raises SinkError for a closed file, and for a frame whose size, (H, W), is not that of the first."""
+        """Raises SinkError for a closed file, and for a frame of another size, (H, W), than the first."""
         self.check_open()
         if self._size == (0, 0):
             self._size = size
