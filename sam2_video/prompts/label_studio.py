@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -16,7 +17,7 @@ from sam2_video.prompts.annotations import Annotation, Found
 from sam2_video.prompts.clip_facts import Picture, stem
 from sam2_video.prompts.documents import Place
 from sam2_video.prompts.problems import a_list, a_mapping, a_number, a_text, shown, whole
-from sam2_video.prompts.request import Request
+from sam2_video.prompts.request import Request, folder_of
 from sam2_video.prompts.shapes import (
     Box,
     Clicks,
@@ -39,7 +40,8 @@ _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the 
 class _Task:
     """One picture or video of the project, and what somebody drew on it."""
 
-    media: str  # name of the file, without folders and suffix
+    file: str  # with folders, without suffix, as the project has it
+    media: str  # its name, without what Label Studio puts before names of uploaded files
     results: list[tuple[dict[str, Any], Place]]
 
     @property
@@ -48,7 +50,7 @@ class _Task:
 
 
 def read_label_studio(request: Request) -> Found:
-    """Read the tasks of a project: all its pictures, or one of its videos."""
+    """Read the tasks of a project: the pictures of one clip, or one of its videos."""
     here = request.document.at()
     found = Found()
     tasks = []
@@ -57,9 +59,10 @@ def read_label_studio(request: Request) -> Found:
             tasks.append(_read_task(a_mapping(entry, "a task"), here.at(k), found))
     videos = [task for task in tasks if task.is_video]
     if videos:
-        chosen = request.choose((task.media for task in videos), "videos")
-        tasks = [task for task in videos if task.media == chosen]
+        tasks = _one_video(videos, request)
         found.sparse = True
+    else:
+        tasks = _one_folder(tasks, request)
     skipped: Counter[str] = Counter()
     for task in tasks:
         picture = Picture(task.media)
@@ -78,11 +81,37 @@ def read_label_studio(request: Request) -> Found:
     return found
 
 
+def _one_video(tasks: list[_Task], request: Request) -> list[_Task]:
+    """Choose a video by its name, with its folders where others have that name. Raises PromptError."""
+    files = {(task.media, task.file) for task in tasks}
+    count = Counter(media for media, _ in files)
+    names = [task.media if count[task.media] == 1 else task.file for task in tasks]
+    chosen = request.choose(names, "videos")
+    return [task for task, name in zip(tasks, names, strict=True) if name == chosen]
+
+
+def _one_folder(tasks: list[_Task], request: Request) -> list[_Task]:
+    """Choose a folder where pictures of several have one name; problems where names tell nothing."""
+    folder = request.choose_folder(f"{folder_of(task.file)}/{task.media}.jpg" for task in tasks)
+    chosen = [task for task in tasks if folder in (None, folder_of(task.file))]
+    first: dict[str, str] = {}
+    for task in chosen:
+        file = first.setdefault(task.media, task.file)
+        if file != task.file:
+            request.problems.add(
+                request.document.at(),
+                f"{file} and {task.file} were uploaded under one name, so which frames they are cannot be "
+                "told; upload pictures of different names",
+            )
+    return chosen
+
+
 def _read_task(entry: dict[str, Any], here: Place, found: Found) -> _Task:
     """Choose the annotation that counts, and join each of its shapes with labels given apart from it."""
     if "annotations" not in entry and "predictions" not in entry:
         raise PromptError("a task needs 'annotations'; export the project as JSON (not as JSON-MIN)")
-    media = _media_name(a_mapping(entry.get("data", {}), "data"))
+    file = _media_file(a_mapping(entry.get("data", {}), "data"))
+    media = _UPLOAD.sub("", stem(file), count=1)
     kept = []
     for name in ("annotations", "predictions"):
         drawn = enumerate(a_list(entry.get(name) or [], name))
@@ -91,28 +120,31 @@ def _read_task(entry: dict[str, Any], here: Place, found: Found) -> _Task:
         if kept:
             break
     if not kept:
-        return _Task(media, [])
+        return _Task(file, media, [])
     best = next((one for one in kept if one[0].get("ground_truth")), kept[-1])
     if len(kept) > 1:
         why = "marked as ground truth" if best[0].get("ground_truth") else "last in the file"
         found.notes.append(f"{media} has {len(kept)} annotations; the one {why} was read")
-    results = a_list(best[0]["result"], "result")
-    placed = [(a_mapping(r, "a result"), best[1].at("result", k)) for k, r in enumerate(results)]
+    entries = enumerate(a_list(best[0]["result"], "result"))
+    placed = [(a_mapping(r, "a result"), best[1].at("result", k)) for k, r in entries]
     apart = {str(r.get("id")): _labels(r) for r, _ in placed if r.get("type") == "labels"}
     shapes = [(r, place) for r, place in placed if r.get("type") != "labels"]
-    return _Task(media, [({**r, "apart": apart.get(str(r.get("id")), "")}, place) for r, place in shapes])
+    results = [({**r, "apart": apart.get(str(r.get("id")), "")}, place) for r, place in shapes]
+    return _Task(file, media, results)
 
 
-def _media_name(data: dict[str, Any]) -> str:
-    """Return the file name of a task's picture or video: /data/upload/1/4425adf9-cups.mp4 -> cups."""
+def _media_file(data: dict[str, Any]) -> str:
+    """Return a task's picture or video: s3://bucket/clips/cups.mp4 -> bucket/clips/cups."""
     texts = [data[name] for name in MEDIA if isinstance(data.get(name), str)]
     texts += [value for value in data.values() if isinstance(value, str)]
     if not texts:
         raise PromptError("data of the task names no file")
     address = urlsplit(texts[0])
     inside = parse_qs(address.query).get("d")  # /data/local-files/?d=folder/cups.mp4
-    name = unquote(inside[0] if inside else address.path)
-    return _UPLOAD.sub("", stem(name), count=1)
+    file = PurePosixPath(unquote(inside[0] if inside else address.netloc + address.path))
+    if not stem(file.name):
+        raise PromptError(f"data of the task is {shown(texts[0])}, which names no file")
+    return str(file.with_suffix(""))
 
 
 def _labels(result: dict[str, Any]) -> str:

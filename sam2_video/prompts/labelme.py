@@ -15,7 +15,7 @@ from sam2_video.prompts.clip_facts import Picture, stem
 from sam2_video.prompts.documents import Document, read_document
 from sam2_video.prompts.pictures import decode_picture
 from sam2_video.prompts.problems import a_list, a_mapping, a_text, numbers, shown, whole
-from sam2_video.prompts.request import Request
+from sam2_video.prompts.request import Request, folder_of
 from sam2_video.prompts.shapes import Box, Clicks, Ellipse, Patch, Polygons, Shape, picture_size, polygon
 from sam2_video.sources.folder import natural_key
 from sam2_video.types import ObjectInfo, PromptError
@@ -25,29 +25,46 @@ POINT_COUNTS = {"circle": 2, "point": 1, "mask": 2}
 
 
 def read_labelme(request: Request) -> Found:
-    """Read one file, or all of a folder, in natural order."""
+    """Read one file, or those of a folder that are of one clip, in natural order."""
     files = [request.path]
     if request.path.is_dir():
         files = sorted(request.path.glob("*.json"), key=lambda file: natural_key(file.name))
     if not files:
         raise PromptError(f"{request.path} holds no .json files")
-    found = Found()
-    skipped: Counter[str] = Counter()
+    read: list[tuple[str, Found, Counter[str]]] = []
     for file in files:
         with request.problems.at(""):  # a file that cannot be read says so itself
             document = request.document if file == request.path else read_document(file)
-            _read_picture(document, request, found, skipped)
+            read.append((_picture_file(document), *_read_picture(document, request)))
+    folder = request.choose_folder(file for file, _, _ in read)
+    found = Found()
+    skipped: Counter[str] = Counter()
+    for picture, here, left_out in read:
+        if folder in (None, folder_of(picture)):
+            found.pictures += here.pictures
+            found.annotations += here.annotations
+            skipped += left_out
     found.note_skipped(skipped, "polygons, rectangles, circles, points and masks")
     if not found.annotations and not request.problems:
         raise PromptError(f"{request.path} describes no object")
     return found
 
 
-def _read_picture(document: Document, request: Request, found: Found, skipped: Counter[str]) -> None:
+def _picture_file(document: Document) -> str:
+    """Return the picture that a file is about, with folders; the file's own name where it does not say."""
+    named = document.data.get("imagePath") if isinstance(document.data, dict) else None
+    return named if isinstance(named, str) and stem(named) else document.path.stem
+
+
+def _read_picture(document: Document, request: Request) -> tuple[Found, Counter[str]]:
+    """Return what is drawn on one picture, and how many shapes of each kind are left out."""
     here, problems = document.at(), request.problems
+    found = Found()
+    skipped: Counter[str] = Counter()
     with problems.at(here):
         data = a_mapping(document.data, "a LabelMe file")
-        picture = Picture(stem(a_text(data.get("imagePath"), "imagePath")) or document.path.stem)
+        a_text(data.get("imagePath"), "imagePath")  # anything else is a problem
+        picture = Picture(stem(_picture_file(document)))
         size = None
         if data.get("imageHeight") is not None and data.get("imageWidth") is not None:
             size = picture_size(data["imageHeight"], data["imageWidth"])
@@ -62,6 +79,7 @@ def _read_picture(document: Document, request: Request, found: Found, skipped: C
                 shape = _shape(kind, entry)
                 key, number, info = _identity(entry)
                 found.annotations.append(Annotation(picture, shape, place, key, number, info, size))
+    return found, skipped
 
 
 def _identity(entry: dict[str, Any]) -> tuple[Hashable | None, int | None, ObjectInfo]:

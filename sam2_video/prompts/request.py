@@ -38,11 +38,12 @@ class Request:
 
         None where no two pictures have one name: then the names alone tell frames. Raises as `choose`.
         """
-        known = list(dict.fromkeys(PureWindowsPath(file).with_suffix("") for file in files if file))
+        paths_of = (PureWindowsPath(file) for file in files)
+        known = list(dict.fromkeys(path.with_suffix("") for path in paths_of if path.name))
         if len({file.name for file in known}) == len(known):
             return None
         paths = {folder_of(str(file)) for file in known}
-        short = {PureWindowsPath(path).name: path for path in sorted(paths)}
+        short = {PureWindowsPath(path).name or path: path for path in sorted(paths)}
         names = short if len(short) == len(paths) else {path: path for path in sorted(paths)}
         return names[self.choose(names, "folders of pictures")]
 

@@ -100,6 +100,46 @@ def test_one_of_several_videos(tmp_path: Path) -> None:
     assert len(read_prompts(path, clip=numbered_clip(), sequence="juggle")) == 3
 
 
+def test_videos_of_one_name_in_several_folders(tmp_path: Path) -> None:
+    drawn = video()[0]["annotations"][0]["result"]
+    tasks = [task({"video": f"/data/local-files/?d={folder}/cups.mp4"}, *drawn) for folder in "ab"]
+    path = write_json(tmp_path / "a.json", tasks)
+    text = complaint(path, clip=numbered_clip())
+    assert "several of videos: a/cups, b/cups; name one" in text
+    assert len(read_prompts(path, clip=numbered_clip(), sequence="b/cups")) == 3
+
+
+def car(file: str) -> dict[str, Any]:
+    """A task with one rectangle on one picture."""
+    shape = on_picture("r1", "rectanglelabels", x=10, y=25, width=20, height=50, rectanglelabels=["car"])
+    return task({"image": file}, shape)
+
+
+def test_pictures_of_one_name_in_several_folders_are_several_clips(tmp_path: Path) -> None:
+    files = [f"{folder}/{name}.jpg" for folder in ("cups", "hands") for name in ("00000", "00005")]
+    for head in ("s3://bucket/", "/data/local-files/?d=", "https://host:8080/"):
+        path = write_json(tmp_path / "a.json", [car(head + file) for file in files])
+        assert list(by_place(read_prompts(path, sequence="hands", frames="all"))) == [(0, 1), (5, 1)]
+        assert "several of folders of pictures: cups, hands; name one" in complaint(path)
+    buckets = write_json(tmp_path / "b.json", [car(f"s3://{bucket}/00000.jpg") for bucket in "ab"])
+    assert "several of folders of pictures: a, b; name one" in complaint(buckets)
+
+
+def test_uploaded_pictures_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
+    path = "/data/upload/1"
+    tasks = [car(f"{path}/{number}-00000.jpg") for number in ("0a1b2c3d", "4425adf9")]
+    text = complaint(write_json(tmp_path / "a.json", tasks))
+    assert f"{path}/0a1b2c3d-00000 and {path}/4425adf9-00000 were uploaded under one name" in text
+    again = write_json(tmp_path / "b.json", [tasks[0], tasks[0]])  # one picture in two tasks
+    assert len(read_prompts(again)) == 2
+
+
+@pytest.mark.parametrize("file", ["", "/", "."])
+def test_an_address_without_a_file_name(tmp_path: Path, file: str) -> None:
+    text = complaint(write_json(tmp_path / "a.json", [car(file)]))
+    assert f"line 2 ([0]): data of the task is {file!r}, which names no file" in text
+
+
 def test_shapes_on_pictures(tmp_path: Path) -> None:
     place = {"x": 50, "y": 50, "rotation": 0}
     click = on_picture("r4", "keypointlabels", x=25, y=25, width=0.5, keypointlabels=["ball"])

@@ -97,6 +97,25 @@ def test_clicks_of_a_group_add_up_and_the_same_number_in_two_classes_are_two_obj
     assert prompts[0, 2].info.category == "dog"
 
 
+def test_pictures_of_one_name_in_several_folders_are_several_clips(tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    for k, folder in enumerate(("cups", "hands"), start=1):
+        for name in ("00000", "00005"):
+            data = picture(name, shape("cat", "polygon", SQUARE, group_id=k))
+            write_json(labels / f"{folder}_{name}.json", {**data, "imagePath": f"..\\{folder}\\{name}.jpg"})
+    assert list(by_place(read_prompts(labels, clip=folder_clip(tmp_path / "cups")))) == [(0, 1)]
+    assert list(by_place(read_prompts(labels, sequence="hands", frames="all"))) == [(0, 2), (5, 2)]
+    text = complaint(labels, clip=folder_clip(tmp_path / "others"))
+    assert "several of folders of pictures: cups, hands; name one" in text
+
+
+def test_pictures_of_one_name_with_and_without_a_folder(tmp_path: Path) -> None:
+    for name in ("00000.jpg", "b/00000.jpg"):
+        data = {**picture("00000", shape("cat", "polygon", SQUARE)), "imagePath": name}
+        write_json(tmp_path / f"{name[0]}.json", data)
+    assert "several of folders of pictures: ., b; name one" in complaint(tmp_path)
+
+
 def test_frames_by_number_and_without_a_path(tmp_path: Path) -> None:
     data = picture("x", shape("cat", "polygon", SQUARE))
     del data["imagePath"]
