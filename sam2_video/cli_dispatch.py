@@ -78,7 +78,7 @@ def track_anything(
         if options.fps is not None:
             raise PromptError("--fps chooses frames of a clip; a live source is tracked as it comes")
         placed = words.prompts(None, say) if words.are_there or words.names else ()
-        return track_live(source, placed, out, model, options, live, say)
+        return track_live(source, placed, out, model, options, live, say, inputs=words.files)
     live.refuse_file(source)
     if not words.files:
         return track(source, words.prompts(None, say), out, model, options, say)

@@ -120,17 +120,22 @@ def clear_results(out: Path) -> None:
 
 
 def input_files(source: str, prompts: Iterable[PlacedPrompt], more: Iterable[Path] = ()) -> list[Path]:
-    """The files that a run reads: its clip or the pictures of its folder, the masks of its prompts, and more.
-
-    `more` holds files and whole folders. A run.json is not among them: it gives its place to one that says
-    the same.
-    """
+    """The files that a run reads: its clip or the pictures of its folder, and those of `prompt_files`."""
     from sam2_video.sources.folder import PICTURE_TYPES
 
     path = Path(source)
-    files = [path, *(placed.mask_file for placed in prompts if placed.mask_file is not None)]
+    files = [path, *prompt_files(prompts, more)]
     with suppress(OSError):  # no folder, or not a readable one: who opens the source says so
         files += [file for file in path.iterdir() if file.suffix.lower() in PICTURE_TYPES]
+    return files
+
+
+def prompt_files(prompts: Iterable[PlacedPrompt], more: Iterable[Path] = ()) -> list[Path]:
+    """The masks of prompts, and `more` files and whole folders that prompts were read from.
+
+    A run.json is not among them: it gives its place to one that says the same.
+    """
+    files = [placed.mask_file for placed in prompts if placed.mask_file is not None]
     for other in more:
         files += [file for file in (other, *other.rglob("*")) if file.name != RECORD]
     return files

@@ -25,6 +25,7 @@ from sam2_video.cli_run import (
     load,
     locked,
     model_record,
+    prompt_files,
 )
 from sam2_video.cli_track import TrackOptions
 from sam2_video.cli_window import Desk, OpenCvWindow, Window
@@ -136,13 +137,14 @@ def track_live(
     live: LiveRun,
     say: Say = lambda _: None,
     make_window: Callable[[str], Window] = OpenCvWindow,
+    inputs: Sequence[Path] = (),
 ) -> LiveSummary:
     """Track objects in a live source and write results to `out` as frames finish.
 
     Frames count from the start of the run, as they are taken. Results begin with the first frame that has an
     object. Ctrl-C, `options.stop`, `live.seconds`, the end of the source and "q" in the window end the run;
-    files are whole then, and run.json says how it went. Raises as `cli_track.track` does, and SourceError for
-    a source that gives no frames.
+    files are whole then, and run.json says how it went. `inputs`: what prompts were read from. Raises as
+    `cli_track.track` does, and SourceError for a source that gives no frames.
     """
     from sam2_video.sinks import write_run_json
     from sam2_video.sources import open_live
@@ -152,7 +154,7 @@ def track_live(
     with locked(out) as hidden, closing(Journal(hidden)) as journal, ExitStack() as stack:
         if journal.is_unfinished and not options.overwrite:
             raise SinkError(f"{out} holds an unfinished run; choose another --out, or --overwrite it")
-        check_folder(out, options.overwrite, [p.mask_file for p in prompts if p.mask_file is not None])
+        check_folder(out, options.overwrite, prompt_files(prompts, inputs))
         window = stack.enter_context(closing(make_window("sam2-video"))) if live.show else None
         # The model first: frames that come while it is loaded would be late or dropped.
         stream = stack.enter_context(VideoPredictor(load(model)).stream())

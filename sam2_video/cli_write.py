@@ -180,11 +180,14 @@ def replay(log: ResultLog, writers: Writers, ascending: bool) -> int:
 
 
 def _has_written(kind: SinkKind, out: Path, frame_name: str) -> bool:
-    """Are the files of a frame there? Said only of kinds with files that bear the name of their frame."""
-    return all(
-        pattern.count("*") == 1 and (out / pattern.replace("*", frame_name)).is_file()
-        for pattern in kind.files
-    )
+    """Are the files of a frame there? Said only of kinds with files that bear the name of their frame.
+
+    An empty one does not count: a power cut may leave a name without its contents.
+    """
+    if not all(pattern.count("*") == 1 for pattern in kind.files):
+        return False
+    files = [out / pattern.replace("*", frame_name) for pattern in kind.files]
+    return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
 def progress(results: Iterable[FrameResult], total: int | None, done: int = 0) -> Any:

@@ -88,6 +88,8 @@ class VideoStream:
         does not fit; nothing has changed then. After any other error the frame counts as pushed.
         """
         self._check_open()
+        if isinstance(prompts, Mapping | ObjectPrompt):
+            raise PromptError(f"prompts is one {type(prompts).__name__}, expected a list: put [ ] around it")
         said = [_as_prompt(prompt) for prompt in prompts]
         frame = self._frames.checked(rgb)
         for prompt in said:

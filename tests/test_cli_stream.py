@@ -312,6 +312,18 @@ def test_results_of_another_run_are_not_replaced_unasked(
         track_live("-", gather_prompts(["0:1:1,1"]), other.parent, ModelOptions(), options, LiveRun())
 
 
+def test_what_prompts_were_read_from_is_not_replaced(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with piped(raw(toy_clip(3)), monkeypatch):
+        assert run(*RAW, *CLICK, "--save", "masks,coco").code == 0
+    results = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    for prompts in (tmp_path / "out" / "coco.json", tmp_path / "out" / "masks"):
+        done = run(*RAW, "--prompts", prompts, "--save", "masks", "--overwrite")
+        assert done.code == 2 and "would replace it" in done.err
+        assert all(file.read_bytes() == data for file, data in results.items())
+
+
 # --- the parts ---
 
 

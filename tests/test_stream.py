@@ -384,3 +384,10 @@ def test_what_is_kept_stops_growing_however_often_objects_are_prompted_and_repla
                 counts.append(kept(stream))
     assert len(counts) == 4 and len(set(counts)) == 1, counts
     assert counts[0][0] > 30, "the walk saw the memories"
+
+
+def test_one_prompt_must_be_in_a_list() -> None:
+    with predictor().stream() as stream:
+        with pytest.raises(PromptError, match=r"one dict, expected a list"):
+            stream.step(toy_clip(1)[0], {"object_id": 1, **CLICK})  # type: ignore[arg-type]
+        assert stream.frame is None

@@ -189,6 +189,17 @@ def broken_off(call: Call, words: list[str], monkeypatch: pytest.MonkeyPatch) ->
     return Path(words[-1])
 
 
+def test_a_name_without_contents_is_no_result(
+    call: Call, words: list[str], broken_off: Path, tmp_path: Path
+) -> None:
+    """As a power cut may leave it."""
+    masks = sorted((broken_off / "masks").iterdir())
+    whole = masks[1].read_bytes()
+    masks[1].write_bytes(b"")
+    assert call(words).code == 0
+    assert masks[1].read_bytes() == whole
+
+
 def stop_at(frame: int, reason: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise while the log is written; tables and videos have got everything before."""
     append = ResultLog.append
