@@ -105,12 +105,13 @@ def track(
     DIR gets what --save names, and run.json, which says how to repeat the run.
     One that was broken off goes on when the same command is given again.
     """
-    from sam2_video.cli_dispatch import CommandOptions, Words, track_anything
+    from sam2_video.cli_dispatch import Words, track_anything
     from sam2_video.cli_run import ModelOptions
     from sam2_video.cli_stream import LiveRun, parse_size
+    from sam2_video.cli_track import TrackOptions
     from sam2_video.cli_write import parse_saves
 
-    options = CommandOptions(
+    options = TrackOptions(
         direction, start, stop, stride, fps, parse_saves(save), overwrite, prompts_sequence
     )
     network = ModelOptions(model, device, dtype, threads, _checked(overrides))

@@ -21,13 +21,6 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class CommandOptions(TrackOptions):
-    """The options of a run as its record has them: also which of several clips in a file is meant."""
-
-    prompts_sequence: str | None = None
-
-
-@dataclass(frozen=True)
 class Words:
     """What a command line says of the objects to be tracked, as it was typed."""
 

@@ -45,6 +45,7 @@ class TrackOptions:
     fps: float | None = None  # frames of the clip that are taken a second, and numbered anew
     save: tuple[str, ...] = ("masks", "overlay", "objects", "review")
     overwrite: bool = False
+    prompts_sequence: str | None = None  # which of several clips in a file of prompts is meant
 
 
 @dataclass(frozen=True)

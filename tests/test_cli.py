@@ -21,7 +21,6 @@ from PIL import Image
 from sam2_video import __version__, checkpoint, cli_demo
 from sam2_video.checkpoint import list_models, save_weights
 from sam2_video.cli import main
-from sam2_video.cli_dispatch import CommandOptions
 from sam2_video.cli_journal import _differences
 from sam2_video.cli_prompts import gather_prompts
 from sam2_video.cli_run import ModelOptions
@@ -691,7 +690,7 @@ def test_one_of_several_clips_in_a_file_of_prompts(
 def test_another_clip_of_a_file_of_prompts_is_another_command() -> None:
     network = ModelOptions()
     hands, cups = (
-        TrackRun("a.mp4", (), Path("out"), network, CommandOptions(prompts_sequence=name)).command()
+        TrackRun("a.mp4", (), Path("out"), network, TrackOptions(prompts_sequence=name)).command()
         for name in ("hands", "cups")
     )
     assert list(_differences(hands, hands)) == []
