@@ -132,7 +132,7 @@ def track(
     if summary.review:
         typer.echo(summary.review)
     if summary.stopped_by is not None:
-        typer.echo("the same command goes on with it")
+        typer.echo(summary.advice)
         raise typer.Exit(INTERRUPTED)
 
 

@@ -109,6 +109,11 @@ class LiveSummary(RunSummary):
     dropped: int = 0
     reconnects: int = 0
 
+    @property
+    def advice(self) -> str:
+        """What can be done after an interruption: frames that have gone by do not come again."""
+        return "the files are whole; a live source cannot be gone on with"
+
     def record(self) -> dict[str, Any]:
         """What run.json says of the end of the run."""
         return {

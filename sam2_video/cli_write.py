@@ -37,6 +37,11 @@ class RunSummary:
             return "interrupted"
         return f"failed: {self.stopped_by}"
 
+    @property
+    def advice(self) -> str:
+        """What can be done after an interruption."""
+        return "the same command goes on with it"
+
     def record(self) -> dict[str, Any]:
         """What run.json says of the end of the run."""
         return {"status": self.status, "frames": self.frames, "seconds": round(self.seconds, 3)}

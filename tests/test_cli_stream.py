@@ -218,6 +218,7 @@ def test_ctrl_c_leaves_whole_files(model_file: Path, tmp_path: Path) -> None:
     told = record(out)
     assert told["status"] == "interrupted" and told["frames"] >= 8
     assert said.startswith("interrupted after") and "p95" in said
+    assert "goes on with it" not in said and "files are whole" in said
     assert len(names(out)) == told["frames"] and not list(out.rglob(".*"))
     with VideoFile(out / "overlay.mp4") as overlay:
         assert overlay.count == told["frames"]
