@@ -89,16 +89,16 @@ class NaiveSession:
         one.prompts[frame] = prompt
         one.found[frame] = Found(prediction, memory, True, roots | {number})
         self.objects[object_id] = one
-        one.name = old_name if name is None else name
+        one.name = given = old_name if name is None else name
 
         def undo() -> None:
             if known is None:
                 del self.objects[object_id]
                 return
+            if known.name == given:  # nobody described it since
+                known.name = old_name
             self.objects[object_id] = known
             known.set_frame_parts(frame, before)
-            if name is not None and name != old_name:
-                known.name = old_name
             for past in [
                 f for f, found in known.found.items() if not found.settled and number in found.roots
             ]:
@@ -112,7 +112,7 @@ class NaiveSession:
         before = one.frame_parts(frame)
         if one.settled == [frame]:
             self.objects[object_id] = NaiveObject(one.name)
-            self.history.append(lambda: self.objects.update({object_id: one}))
+            self.history.append(lambda: self.bring_back(object_id, one))
             return
         one.set_frame_parts(frame, (None, None, before[2]))
 
@@ -121,6 +121,10 @@ class NaiveSession:
             one.set_frame_parts(frame, before)
 
         self.history.append(undo)
+
+    def bring_back(self, object_id: int, one: NaiveObject) -> None:
+        one.name = self.objects[object_id].name  # names are not a part of what was cleared
+        self.objects[object_id] = one
 
     def remove(self, object_id: int) -> None:
         one = self.objects.pop(object_id)
