@@ -8,10 +8,21 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 
 
-def centre_of_error(predicted: Bools, truth: Bools) -> tuple[int, int, int] | None:
-    """Return (x, y, label) in the middle of the thickest wrong part of a (H, W) mask; None without error."""
+def centre_of_error(predicted: Bools, truth: Bools, void: Bools | None = None) -> tuple[int, int, int] | None:
+    """Return (x, y, label) in the middle of the thickest wrong part of a (H, W) mask; None without error.
+
+    Label 1: the object is missed there; 0: it is not there. Pixels of `void` are not wrong.
+    """
     wrong = predicted.astype(bool) != truth.astype(bool)
+    if void is not None:
+        wrong &= ~void
     return thickest_error(wrong, truth.astype(bool)) if wrong.any() else None
+
+
+def box_of(mask: Bools) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1 of the tight box around a mask, last column and row included."""
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(xs[0]), float(ys[0]), float(xs[-1]), float(ys[-1])
 
 
 def deepest(region: Bools) -> tuple[int, int, float]:
