@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sam2_video.evaluation.extras import Extra
 from sam2_video.evaluation.scores import Summary
 
 
@@ -58,3 +59,5 @@ class Evaluation:
     manifest: Mapping[str, Any]
     runs: tuple[SequenceRun, ...]  # in the order of the data set; those that failed as well
     summary: Summary | None = None
+    extras: tuple[Extra, ...] = ()  # of further measures
+    boundary: bool = True  # was F computed? Where it was not, F and J&F are left out of all tables
