@@ -1,10 +1,11 @@
-"""One picture: the video predictor's single-frame case, through the same modules, without any memory."""
+"""Pictures: the video predictor's single-frame case, through the same modules, without any memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,70 +13,145 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_video.model.sam2 import SAM2, best
+from sam2_video.image_embedding import Identity, ImageEmbedding, load_embedding, save_embedding
+from sam2_video.image_result import ImageBatch, ImageResult, MaskRules
+from sam2_video.model.sam2 import SAM2
 from sam2_video.sources import read_picture
-from sam2_video.transforms import LOGIT_LIMIT, FrameTransform, Resize, make_prompt
-from sam2_video.types import (
-    ImageFeatures,
-    MaskCandidates,
-    Prompt,
-    PromptError,
-    PromptTensors,
-    Recall,
-    Sam2VideoError,
-    upsample_logits,
-)
+from sam2_video.transforms import FrameTransform, Resize, make_prompt
+from sam2_video.types import Prompt, PromptError, PromptTensors, Recall, Sam2VideoError
 
+__all__ = ["ImageBatch", "ImagePredictor", "ImageResult", "MaskRules"]
 
-@dataclass(frozen=True)
-class ImageResult:
-    """K masks of one object in a picture: three alternatives, or one. Everything on the CPU."""
-
-    logits: Tensor  # (K, S/4, S/4) float32 within +-32; may be given back as `mask_logits` to refine a mask
-    iou: Tensor  # (K,) float32, predicted
-    presence: float  # logit; below 0 the model doubts that there is an object, and shows its guess anyway
-    size: tuple[int, int]  # (H, W) of the picture
-
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """(K, H, W) masks at the picture's own resolution, made on first use."""
-        return np.asarray((upsample_logits(self.logits, self.size) > 0).numpy())
+MAX_BATCH = 16  # objects that are decoded at once; bounds memory, not the number of objects
+IMAGE_BATCH = 4  # pictures that are encoded at once, likewise
 
 
 class ImagePredictor:
-    """Find objects in one picture at a time: `set_image`, then `predict` as often as you like."""
+    """Find objects in pictures: `set_image`, then `predict` as often as you like.
 
-    def __init__(self, model: SAM2, *, resize: Resize = "bilinear") -> None:
+    `resize`: see `FrameTransform`. `mask_threshold`, `max_hole_area`, `max_sprinkle_area`: see `MaskRules`.
+    Raises ValueError for settings that mean nothing.
+    """
+
+    def __init__(
+        self,
+        model: SAM2,
+        *,
+        resize: Resize = "bilinear",
+        mask_threshold: float = 0.0,
+        max_hole_area: int = 0,
+        max_sprinkle_area: int = 0,
+    ) -> None:
+        if max_hole_area < 0 or max_sprinkle_area < 0:
+            raise ValueError(f"areas count pixels from 0 on; got {max_hole_area} and {max_sprinkle_area}")
         self.model = model.eval()
         self.transform = FrameTransform(model.image_size, resize)
-        self._features: ImageFeatures | None = None
-        self._pixels: Tensor | None = None
-        self._size = (0, 0)
+        self.rules = MaskRules(mask_threshold, max_hole_area, max_sprinkle_area)
+        self._identity = Identity(self.model)
+        self._seen: tuple[ImageEmbedding, ...] = ()
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, *, resize: Resize = "bilinear", **load: Any
+        cls,
+        name_or_path: str,
+        *,
+        resize: Resize = "bilinear",
+        mask_threshold: float = 0.0,
+        max_hole_area: int = 0,
+        max_sprinkle_area: int = 0,
+        **load: Any,
     ) -> ImagePredictor:
         """Load a model by name, path or hub id (`load` goes to `load_model`) and make a predictor of it."""
         from sam2_video.checkpoint import load_model
 
-        return cls(load_model(name_or_path, **load), resize=resize)
+        return cls(
+            load_model(name_or_path, **load),
+            resize=resize,
+            mask_threshold=mask_threshold,
+            max_hole_area=max_hole_area,
+            max_sprinkle_area=max_sprinkle_area,
+        )
+
+    # Pictures
 
     def set_image(self, image: Any) -> None:
         """Look at a picture: an (H, W, 3) uint8 RGB array, the path of a file, or a PIL image.
 
-        Raises SourceError for a file that cannot be read, PromptError for an array of another kind.
+        Raises SourceError for a file that cannot be read, PromptError for an array of another kind; then the
+        earlier picture stays.
         """
-        rgb = _as_rgb(image)
-        with torch.inference_mode():
-            features = self.model.encode_image(self.transform.pixels(rgb).to(self.model.device))
-            self._pixels = self.model.attend_memory(features, Recall())  # (1, C, h, w); nothing is remembered
-        self._features, self._size = features, (rgb.shape[0], rgb.shape[1])
+        self.set_images([image])
+
+    def set_images(self, images: Sequence[Any], *, batch: int = IMAGE_BATCH) -> None:
+        """Look at several pictures, of any sizes; `picture=` of the other methods counts them from 0.
+
+        `batch`: how many are encoded at once. Raises what `set_image` raises, and PromptError for no list.
+        """
+        several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
+        if not several or not len(images):
+            raise PromptError(f"set_images takes a list of pictures; got {type(images).__name__}, or none")
+        if batch < 1:
+            raise ValueError(f"pictures are encoded one or more at a time; got batch={batch}")
+        seen: list[ImageEmbedding] = []
+        for start in range(0, len(images), batch):
+            seen += self._encode([_as_rgb(image) for image in images[start : start + batch]])
+        self._seen = tuple(seen)
+
+    def forget(self) -> None:
+        """Drop all pictures, and the memory that they take."""
+        self._seen = ()
+
+    @property
+    def count(self) -> int:
+        """How many pictures are set."""
+        return len(self._seen)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(H, W) of each picture that is set."""
+        return tuple(seen.size for seen in self._seen)
 
     @property
     def embedding(self) -> Tensor:
-        """(1, C, S/16, S/16): what masks are decoded from."""
-        return self._seen()[1]
+        """(1, C, S/16, S/16): what masks of the first picture are decoded from."""
+        return self._picture(0).coarse
+
+    def save_embedding(self, path: str | Path, *, picture: int = 0) -> None:
+        """Write what the model saw of a picture into a file, for `load_embedding`; the picture is not in it.
+
+        Raises SinkError where it cannot be written, and Sam2VideoError if there is no picture yet.
+        """
+        save_embedding(self._picture(picture), path, self._identity)
+
+    def load_embedding(self, path: str | Path) -> None:
+        """Take up a picture by its saved embedding, in place of `set_image`: results are the same.
+
+        Raises DataError for a file that is missing or damaged, CheckpointError for one that was made by
+        another model or with other weights; then the earlier picture stays.
+        """
+        self._seen = (load_embedding(path, self.model, self._identity),)
+
+    def _encode(self, pictures: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
+        pixels = torch.cat([self.transform.pixels(rgb) for rgb in pictures])
+        with torch.inference_mode():
+            features = self.model.encode_image(pixels.to(self.model.device))
+            coarse = self.model.attend_memory(features, Recall())  # (B, C, h, w); nothing is remembered
+            maps = (coarse, *features.fine)
+            if len(pictures) > 1:  # clones: a picture that is kept alone must not keep its batch in memory
+                parts = [tuple(part[k : k + 1].clone() for part in maps) for k in range(len(pictures))]
+            else:
+                parts = [maps]
+        sizes = [(rgb.shape[0], rgb.shape[1]) for rgb in pictures]
+        return [ImageEmbedding(own[0], own[1:], size) for own, size in zip(parts, sizes, strict=True)]
+
+    def _picture(self, picture: int) -> ImageEmbedding:
+        if not self._seen:
+            raise Sam2VideoError("there is no picture yet; call set_image first")
+        if isinstance(picture, bool) or not 0 <= picture < len(self._seen):
+            raise PromptError(f"there is no picture {picture!r}: {len(self._seen)} are set, counted from 0")
+        return self._seen[picture]
+
+    # Prompts
 
     def predict(
         self,
@@ -85,46 +161,122 @@ class ImagePredictor:
         box: Any = None,
         mask_logits: Any = None,
         multimask: bool = True,
+        picture: int = 0,
     ) -> ImageResult:
         """Find the object that a prompt in pixels of the picture means.
 
-        `mask_logits`: logits of an earlier result, (S/4, S/4) or (1, S/4, S/4), to be refined. With
+        `points`: (x, y) pairs; `labels`: 1 on the object, 0 off it (left out: all on it); `box`: x0, y0, x1,
+        y1. `mask_logits`: logits of an earlier result, (S/4, S/4) or (1, S/4, S/4), to be refined. With
         `multimask` three alternatives come back (right for a single click), else one mask. Raises
         PromptError, and Sam2VideoError if there is no picture yet.
         """
-        features, pixels = self._seen()
+        prompt = self._prompt(picture, points, labels, box, mask_logits)
+        return self._find([prompt], picture, multimask)[0]
+
+    def predict_many(
+        self,
+        *,
+        points: Sequence[Any] | None = None,
+        labels: Sequence[Any] | None = None,
+        boxes: Sequence[Any] | None = None,
+        mask_logits: Sequence[Any] | None = None,
+        multimask: bool = True,
+        picture: int = 0,
+    ) -> list[ImageResult]:
+        """Find B objects of one picture; prompts of the same shape go through the decoder together.
+
+        Each argument holds an entry for every object, as `predict` takes it, or None for an object that has
+        no points, no box, ... Raises what `predict` raises, naming the object.
+        """
+        given = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
+        counts = {name: len(entries) for name, entries in given.items() if entries is not None}
+        if len(set(counts.values())) != 1:
+            raise PromptError(f"prompts of several objects come in equal numbers; got {counts or 'nothing'}")
+        prompts = []
+        for k in range(next(iter(counts.values()))):
+            said = [None if entries is None else entries[k] for entries in given.values()]
+            try:
+                prompts.append(self._prompt(picture, *said))
+            except PromptError as error:
+                raise PromptError(f"object {k} (counted from 0): {error}") from error
+        return self._find(prompts, picture, multimask)
+
+    def predict_batch(
+        self,
+        points: Any = None,
+        labels: Any = None,
+        *,
+        boxes: Any = None,
+        mask_logits: Any = None,
+        multimask: bool = True,
+        picture: int = 0,
+    ) -> ImageBatch:
+        """Decode B prompts of one shape at once and leave everything on the model's device.
+
+        `points` (B, P, 2) in pixels of the picture, `labels` (B, P): 1, 0, or -1 for padding; `boxes` (B, 4);
+        `mask_logits` (B, S/4, S/4). Shapes are checked, coordinates are not. The caller bounds B.
+        """
+        seen = self._picture(picture)
+        clicks = _shaped(points, (-1, -1, 2), "points")
+        corners = _shaped(boxes, (-1, 4), "boxes")
+        side = self.model.image_size // 4
+        previous = _shaped(mask_logits, (-1, side, side), "mask_logits")
+        counts = {len(part) for part in (clicks, corners, previous) if part is not None}
+        if len(counts) != 1:
+            raise PromptError(f"prompts of a batch come in equal numbers, and there is one; got {counts}")
+        clicks = torch.zeros((counts.pop(), 0, 2)) if clicks is None else clicks
+        flags = (
+            torch.ones(clicks.shape[:2]) if labels is None else _shaped(labels, clicks.shape[:2], "labels")
+        )
+        assert flags is not None
+        tensors = self.transform.batch_tensors(clicks, flags, corners, previous, seen.size)
+        return self._decode(tensors, seen, multimask)
+
+    def _prompt(
+        self, picture: int, points: Any, labels: Any, box: Any, mask_logits: Any
+    ) -> tuple[Prompt, Tensor | None]:
+        size = self._picture(picture).size
         prompt = Prompt()
         if points is not None or labels is not None or box is not None or mask_logits is None:
-            prompt = make_prompt(self._size, points=points, labels=labels, box=box, where="the picture")
-        previous = None if mask_logits is None else self._previous(mask_logits)
-        made = self.transform.prompt_tensors(prompt, self._size, previous)
+            prompt = make_prompt(size, points=points, labels=labels, box=box, where="the picture")
+        return prompt, None if mask_logits is None else self._previous(mask_logits)
+
+    def _find(
+        self, prompts: Sequence[tuple[Prompt, Tensor | None]], picture: int, multimask: bool
+    ) -> list[ImageResult]:
+        """Answer each prompt; only prompts of one shape share a batch, so that company changes nothing."""
+        seen = self._picture(picture)
+        found: dict[int, ImageResult] = {}
+
+        def shape(k: int) -> tuple[int, bool, bool]:
+            prompt, previous = prompts[k]
+            return len(prompt.points), prompt.box is not None, previous is not None
+
+        for _, alike in groupby(sorted(range(len(prompts)), key=shape), key=shape):
+            for rows in _chunks(list(alike), MAX_BATCH):
+                parts = [self.transform.prompt_tensors(prompts[k][0], seen.size, prompts[k][1]) for k in rows]
+                batch = self._decode(_joined(parts), seen, multimask)
+                found |= {k: self._result(batch, row) for row, k in enumerate(rows)}
+        return [found[k] for k in range(len(prompts))]
+
+    def _decode(self, prompt: PromptTensors, seen: ImageEmbedding, multimask: bool) -> ImageBatch:
         device = self.model.device
+        previous = None if prompt.previous is None else prompt.previous.to(device)
+        tensors = PromptTensors(prompt.points.to(device), prompt.labels.to(device), previous)
         with torch.inference_mode():
-            last = None if made.previous is None else made.previous.to(device)
-            tensors = PromptTensors(made.points.to(device), made.labels.to(device), last)
-            candidates = self.model.decode(pixels, features.fine, tensors)
-        return self._result(candidates, multimask)
+            candidates = self.model.decode(seen.coarse, seen.fine, tensors)
+            logits, iou = self.model.answers(candidates, multimask=multimask)
+        return ImageBatch(logits.float(), iou.float(), candidates.presence, seen.size, self.transform)
 
-    def _result(self, candidates: MaskCandidates, multimask: bool) -> ImageResult:
-        if multimask:
-            logits, iou = candidates.logits[0, 1:], candidates.iou[0, 1:]
-        else:
-            # Who points at a picture wants to see a mask: the rule for absent objects does not apply here.
-            present = torch.full_like(candidates.presence, LOGIT_LIMIT)
-            shown = MaskCandidates(candidates.logits, candidates.iou, candidates.pointer, present)
-            chosen = best(shown, multimask=False)
-            logits, iou = chosen.logits[0], chosen.iou
+    def _result(self, batch: ImageBatch, row: int) -> ImageResult:
         return ImageResult(
-            logits.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().clone(),
-            iou.float().cpu().clone(),
-            float(candidates.presence[0]),
-            self._size,
+            batch.logits[row].cpu().clone(),
+            batch.iou[row].cpu().clone(),
+            float(batch.presence[row]),
+            batch.size,
+            self.transform,
+            self.rules,
         )
-
-    def _seen(self) -> tuple[ImageFeatures, Tensor]:
-        if self._features is None or self._pixels is None:
-            raise Sam2VideoError("there is no picture yet; call set_image first")
-        return self._features, self._pixels
 
     def _previous(self, mask_logits: Any) -> Tensor:
         side = self.model.image_size // 4
@@ -141,8 +293,6 @@ class ImagePredictor:
 
 def _as_rgb(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, str | PathLike):
-        from pathlib import Path
-
         return read_picture(Path(fspath(image)))
     if hasattr(image, "convert"):  # a PIL image, told without importing PIL
         image = image.convert("RGB")
@@ -150,3 +300,31 @@ def _as_rgb(image: Any) -> NDArray[np.uint8]:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise PromptError(f"a picture must be (H, W, 3) uint8 RGB; this one is {rgb.shape} {rgb.dtype}")
     return rgb
+
+
+def _shaped(values: Any, shape: Sequence[int], name: str) -> Tensor | None:
+    """Values as a float32 tensor of this shape, -1 for any number; PromptError for another one."""
+    if values is None:
+        return None
+    tensor = torch.as_tensor(values, dtype=torch.float32)
+    fits = tensor.dim() == len(shape) and all(
+        e in (-1, side) for e, side in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        expected = ", ".join("any" if side < 0 else str(side) for side in shape)
+        raise PromptError(f"{name} of a batch must have shape ({expected}); got {tuple(tensor.shape)}")
+    return tensor
+
+
+def _joined(parts: Sequence[PromptTensors]) -> PromptTensors:
+    previous = [part.previous for part in parts if part.previous is not None]
+    return PromptTensors(
+        torch.cat([part.points for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        torch.cat(previous) if previous else None,
+    )
+
+
+def _chunks(rows: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_video.types import Prompt, PromptError, PromptTensors
+from sam2_video.types import Prompt, PromptError, PromptTensors, upsample_logits
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # what the released trunks were trained with, for values in 0..1
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -19,7 +19,7 @@ LOGIT_LIMIT = 32.0  # logits fed back as a prompt stay within this, as in traini
 BOX_LABELS = (2, 3)  # the first and the second corner of a box
 LARGEST_OBJECT = 2**53  # what every reader of JSON keeps exact; saved sessions hold no more
 
-Resize = Literal["bilinear", "bicubic_pil"]
+Resize = Literal["bilinear", "bilinear_pil", "bicubic_pil"]
 Size = tuple[int, int]  # (H, W)
 
 
@@ -27,45 +27,56 @@ Size = tuple[int, int]  # (H, W)
 class FrameTransform:
     """Squash a frame to S x S and normalise it; turn prompts into the units of that square.
 
-    `resize` is "bilinear" (with antialiasing: what the released models were trained with) or "bicubic_pil"
-    (what the reference implementation does to folders of JPEG files; for comparing with it).
+    `resize` is "bilinear" (with antialiasing: what the released models were trained with), or what the
+    reference implementations do to pictures of 8 bits, for comparing with them: "bicubic_pil" (SAM 2's, to
+    folders of JPEG files) and "bilinear_pil" (SAM 1's).
     """
 
     size: int
     resize: Resize = "bilinear"
+    logit_limit: ClassVar[float] = LOGIT_LIMIT
 
     def __post_init__(self) -> None:
-        if self.resize not in ("bilinear", "bicubic_pil"):
-            raise ValueError(f"resize is {self.resize!r}; choose 'bilinear' or 'bicubic_pil'")
+        if self.resize not in (known := get_args(Resize)):
+            raise ValueError(f"resize is {self.resize!r}; choose one of {', '.join(known)}")
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"a frame must be (H, W, 3) uint8 RGB; this one is {rgb.shape} {rgb.dtype}")
-        square = self._squash(rgb)
-        mean = square.new_tensor(PIXEL_MEAN).view(1, 3, 1, 1)
-        std = square.new_tensor(PIXEL_STD).view(1, 3, 1, 1)
-        return square.div_(255).sub_(mean).div_(std)
+        grid = self._resized(rgb)
+        mean = grid.new_tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+        std = grid.new_tensor(PIXEL_STD).view(1, 3, 1, 1)
+        return grid.div_(255).sub_(mean).div_(std)
 
-    def _squash(self, rgb: NDArray[np.uint8]) -> Tensor:
-        if rgb.shape[:2] != (self.size, self.size) and self.resize == "bicubic_pil":
+    def extent(self, size: Size) -> Size:
+        """Return the part of the S x S square that an (H, W) frame fills, from its left upper corner."""
+        return self.size, self.size
+
+    def _resized(self, rgb: NDArray[np.uint8]) -> Tensor:
+        size = rgb.shape[0], rgb.shape[1]
+        if (extent := self.extent(size)) != size and self.resize != "bilinear":
             from PIL import Image
 
-            picture = Image.fromarray(rgb).resize((self.size, self.size), Image.Resampling.BICUBIC)
-            rgb = np.asarray(picture)
+            names = {"bilinear_pil": Image.Resampling.BILINEAR, "bicubic_pil": Image.Resampling.BICUBIC}
+            rgb = np.asarray(Image.fromarray(rgb).resize(extent[::-1], names[self.resize]))
         # Frames may be read-only views, which torch does not take; uint8 is copied quickly.
         grid = torch.tensor(rgb).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), self.size)
+        return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), extent)
 
     def to_model(self, points: Tensor, size: Size) -> Tensor:
         """(..., 2) x, y in pixels of an (H, W) frame -> pixels of the S x S frame."""
-        height, width = size
-        return points * points.new_tensor([self.size / width, self.size / height])
+        height, width = self.extent(size)
+        return points * points.new_tensor([width / size[1], height / size[0]])
+
+    def restore(self, logits: Tensor, size: Size) -> Tensor:
+        """(N, h, w) low-resolution logits -> (N, H, W) logits of an (H, W) frame, float32."""
+        return upsample_logits(logits, size)
 
     def prompt_tensors(self, prompt: Prompt, size: Size, previous: Tensor | None = None) -> PromptTensors:
         """One object's prompt on an (H, W) frame, as tensors with a batch dimension of 1.
 
-        `previous`: (1, 1, S/4, S/4) logits to be refined; they are clamped to +-32.
+        `previous`: (1, 1, S/4, S/4) logits to be refined; SAM 2 gets them clamped to +-32.
         """
         corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
         points = torch.tensor([*corners, *prompt.points], dtype=torch.float32).reshape(1, -1, 2)
@@ -73,21 +84,65 @@ class FrameTransform:
         return PromptTensors(
             points=self.to_model(points, size),
             labels=labels,
-            previous=None if previous is None else previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT),
+            previous=None if previous is None else self.limited(previous),
             mask=None if prompt.mask is None else self.mask_tensor(prompt.mask),
         )
+
+    def batch_tensors(
+        self, points: Tensor, labels: Tensor, boxes: Tensor | None, previous: Tensor | None, size: Size
+    ) -> PromptTensors:
+        """B prompts of one shape: points (B, P, 2), labels (B, P), boxes (B, 4), previous (B, S/4, S/4)."""
+        if boxes is not None:
+            points = torch.cat((boxes.view(-1, 2, 2), points), dim=1)
+            labels = torch.cat((labels.new_tensor(BOX_LABELS).expand(len(boxes), 2), labels), dim=1)
+        return PromptTensors(
+            self.to_model(points, size),
+            labels.long(),
+            None if previous is None else self.limited(previous)[:, None],
+        )
+
+    def limited(self, logits: Tensor) -> Tensor:
+        """Return logits that may be fed back as a prompt, float32."""
+        return logits.float().clamp(-self.logit_limit, self.logit_limit)
 
     def mask_tensor(self, mask: NDArray[np.bool_]) -> Tensor:
         """(H, W) mask -> (1, 1, S, S) of 0 and 1."""
         grid = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
-        return (resize_antialiased(grid, self.size) >= 0.5).float()
+        return (resize_antialiased(grid, (self.size, self.size)) >= 0.5).float()
 
 
-def resize_antialiased(grid: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) float -> (B, C, size, size), bilinear with antialiasing; no change at that size."""
-    if grid.shape[-2:] == (size, size):
+@dataclass(frozen=True)
+class PaddedTransform(FrameTransform):
+    """SAM 1's: the longer side becomes S, the other keeps its proportion, and zeros fill the rest.
+
+    The zeros come after normalising and lie to the right and below.
+    """
+
+    logit_limit: ClassVar[float] = float("inf")  # SAM 1 was trained with its logits fed back as they are
+
+    def extent(self, size: Size) -> Size:
+        scale = self.size / max(size)
+        height, width = (max(1, int(side * scale + 0.5)) for side in size)
+        return height, width
+
+    def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised and padded."""
+        grid = super().pixels(rgb)
+        return F.pad(grid, (0, self.size - grid.shape[3], 0, self.size - grid.shape[2]))
+
+    def restore(self, logits: Tensor, size: Size) -> Tensor:
+        """(N, h, w) logits of the padded square -> (N, H, W) logits of an (H, W) frame, float32."""
+        # In two steps, as the released models were evaluated: the padding ends at a pixel of the square.
+        height, width = self.extent(size)
+        square = upsample_logits(logits, (self.size, self.size))
+        return upsample_logits(square[:, :height, :width], size)
+
+
+def resize_antialiased(grid: Tensor, size: Size) -> Tensor:
+    """(B, C, H, W) float -> (B, C, *size), bilinear with antialiasing; no change at that size."""
+    if grid.shape[-2:] == size:
         return grid
-    return F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def make_prompt(

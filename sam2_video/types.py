@@ -86,7 +86,8 @@ class ImageFeatures:
     """What one frame looks like to the network, before any memory."""
 
     coarse: Tensor  # (B, C, S/16, S/16)
-    fine: tuple[Tensor, Tensor]  # (B, C/8, S/4, S/4), (B, C/4, S/8, S/8): the decoder's skip connections
+    # The decoder's skip connections, (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8); SAM 1 has none.
+    fine: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)

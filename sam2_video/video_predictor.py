@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -156,7 +156,7 @@ class VideoPredictor:
 
     def _network_of(self, saved: SavedSession) -> Network:
         """The network as a saved session had it. Raises CheckpointError where it cannot be the same."""
-        resize: Resize = "bicubic_pil" if saved.model.get("resize") == "bicubic_pil" else "bilinear"
+        resize: Resize = next((r for r in get_args(Resize) if r == saved.model.get("resize")), "bilinear")
         network = Network(
             self.model,
             FrameTransform(self.model.image_size, resize),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from sam2_video.image_predictor import ImagePredictor
-from sam2_video.types import MaskCandidates, PromptError, Sam2VideoError, SourceError
+from sam2_video.types import PromptError, Sam2VideoError, SourceError
 from tests.toys import FRAME_SIZE, SIDE, toy_clip, toy_model
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -60,11 +61,9 @@ def test_logits_are_clamped(predictor: ImagePredictor) -> None:
     huge = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 1e6)).logits
     limited = predictor.predict(**CLICK, mask_logits=torch.full((16, 16), 32.0)).logits
     assert torch.equal(huge, limited)
-    loud = MaskCandidates(
-        torch.full((1, 4, 16, 16), -99.0), torch.ones(1, 4), torch.zeros(1, 4, 8), torch.ones(1)
-    )
-    assert (predictor._result(loud, True).logits == -32).all()
-    assert (predictor._result(loud, False).logits == -32).all()
+    loud = replace(predictor.predict(**CLICK), raw=torch.full((3, 16, 16), -99.0))
+    assert (loud.logits == -32).all()
+    assert loud.full_logits().max() < -98  # what is shown is not clamped, as in the reference
 
 
 def test_doubted_object_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = MLP((width, width, width, 1))
 
     def forward(
-        self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor, fine: tuple[Tensor, Tensor]
+        self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor, fine: tuple[Tensor, ...]
     ) -> DecoderOutput:
         """Decode B objects.
 
@@ -119,7 +119,7 @@ class MaskDecoder(nn.Module):
             presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],
         )
 
-    def _upscale(self, grid: Tensor, fine: tuple[Tensor, Tensor]) -> Tensor:
+    def _upscale(self, grid: Tensor, fine: tuple[Tensor, ...]) -> Tensor:
         """(B, C, h, w) -> (B, C/8, 4h, 4w), with the finer levels added on the way up."""
         first, norm, _, second, _ = self.output_upscaling
         quarter, half = fine

@@ -7,6 +7,7 @@ frame k steps back uses row k - 1, a prompted frame the last row); `obj_ptr` is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -147,7 +148,7 @@ class SAM2(nn.Module):
         return to_grid(conditioned, height, width)
 
     def decode(
-        self, pixels: Tensor, fine: tuple[Tensor, Tensor], prompt: PromptTensors | None = None
+        self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors | None = None
     ) -> MaskCandidates:
         """Decode conditioned pixels (N, C, h, w) into four candidate masks for each object."""
         height, width = pixels.shape[-2:]
@@ -160,6 +161,25 @@ class SAM2(nn.Module):
         present = (out.presence > 0)[:, None, None]
         pointer = torch.where(present, self.obj_ptr_proj(out.tokens), self.no_obj_ptr)
         return MaskCandidates(out.logits.float(), out.iou.float(), pointer, out.presence.float())
+
+    def answers(self, candidates: MaskCandidates, *, multimask: bool) -> tuple[Tensor, Tensor]:
+        """What who points at a picture sees: K masks (B, K, h, w) of B objects, and predicted IoUs (B, K).
+
+        The rule for absent objects does not apply: there is no other frame to look at.
+        """
+        if multimask:
+            return candidates.logits[:, 1:], candidates.iou[:, 1:]
+        chosen = best(replace(candidates, presence=torch.ones_like(candidates.presence)), multimask=False)
+        return chosen.logits, chosen.iou[:, None]
+
+    def feature_shapes(self, image_size: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of what masks of one picture are decoded from: coarse features, then the fine ones."""
+        side, width = image_size // COARSE_STRIDE, self.width
+        return (
+            (1, width, side, side),
+            (1, width // 8, 4 * side, 4 * side),
+            (1, width // 4, 2 * side, 2 * side),
+        )
 
     def mask_as_prediction(self, features: ImageFeatures, mask: Tensor) -> MaskPrediction:
         """Take a user's mask (N, 1, S, S) of 0 and 1 as the prediction; the decoder gives its pointer."""
