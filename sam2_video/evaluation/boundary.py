@@ -7,6 +7,7 @@ a dilation is a few shifts of that integer, and counting is `bit_count`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, hypot
 from typing import TypeAlias
@@ -27,19 +28,26 @@ def reach_in_pixels(bound: float, size: tuple[int, int]) -> int:
     return ceil(bound if bound >= 1 else bound * hypot(*size))
 
 
-def matched_shares(predicted: Bytes, truth: Bytes, reach: int) -> tuple[float, float]:
+def matched_shares(predicted: Bytes, truth: Bytes, reach: float) -> tuple[float, float]:
     """Share of the predicted outline near the true one (precision), and the other way round (recall).
 
     Without any outline on either side both are 1, with one on one side only both are 0. Both masks are (h, w)
     of 0 and 1 and may be cut out of larger ones, as long as a pixel is left around each object wherever the
     frame has one.
     """
-    (a, stride), (b, _) = _bits(_outline(predicted), reach), _bits(_outline(truth), reach)
+    disc = _disc(reach)
+    (a, stride), (b, _) = _bits(_outline(predicted), disc.margin), _bits(_outline(truth), disc.margin)
     count_a, count_b = a.bit_count(), b.bit_count()
     if not count_a or not count_b:
         return (float(count_a == count_b),) * 2
-    near_a, near_b = _dilate(a, stride, reach), _dilate(b, stride, reach)
+    near_a, near_b = _dilate(a, stride, disc), _dilate(b, stride, disc)
     return (a & near_b).bit_count() / count_a, (b & near_a).bit_count() / count_b
+
+
+def f_measure(predicted: Bytes, truth: Bytes, reach: float) -> float:
+    """Return the harmonic mean of the two shares; 0 where both are. Masks as in `matched_shares`."""
+    precision, recall = matched_shares(predicted, truth, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _outline(mask: Bytes) -> Bytes:
@@ -64,14 +72,38 @@ def _bits(picture: Bytes, margin: int) -> tuple[int, int]:
     return int.from_bytes(np.packbits(rows, bitorder="little").tobytes(), "little"), stride
 
 
-def _dilate(bits: int, stride: int, reach: int) -> int:
-    """Dilate by a disc: each of its rows is a run of bits, and the runs grow towards the middle row."""
-    out, length, run = 0, 0, bits
-    for distance, half in reversed(tuple(enumerate(_half_widths(reach)))):
-        if 2 * half > length:
-            bits, length = _smear(bits, 2 * half - length), 2 * half
-            run = bits >> half
-        out |= run << distance * stride | run >> distance * stride
+@dataclass(frozen=True)
+class _Disc:
+    """Pixels around (0, 0): rows of (down, first to the right, last to the right), the shortest first."""
+
+    rows: tuple[tuple[int, int, int], ...]
+    margin: int  # how far it reaches sideways
+
+
+@lru_cache(maxsize=64)
+def _disc(radius: float) -> _Disc:
+    """Draw a disc as the published evaluations do, by scikit-image's `disk` and with OpenCV's middle.
+
+    Where the radius is no whole number its middle lies beside the pixel that it is drawn around.
+    """
+    steps = np.arange(-radius, radius + 1)
+    middle = len(steps) // 2
+    rows = []
+    for k, step in enumerate(steps):
+        inside = np.flatnonzero(steps**2 + step**2 <= radius**2) - middle
+        if inside.size:
+            rows.append((k - middle, int(inside[0]), int(inside[-1])))
+    rows.sort(key=lambda row: row[2] - row[1])
+    return _Disc(tuple(rows), max(max(-left, right) for _, left, right in rows))
+
+
+def _dilate(bits: int, stride: int, disc: _Disc) -> int:
+    """Dilate by a disc: each of its rows is a run of bits, and one run grows into the next longer one."""
+    out, length = 0, 0
+    for down, left, right in disc.rows:
+        bits, length = _smear(bits, right - left - length), right - left
+        shift = down * stride + right
+        out |= bits >> shift if shift >= 0 else bits << -shift
     return out
 
 
@@ -83,9 +115,3 @@ def _smear(bits: int, length: int) -> int:
         bits |= bits << step
         done += step
     return bits
-
-
-@lru_cache(maxsize=64)
-def _half_widths(radius: int) -> tuple[int, ...]:
-    """Half the width of a disc, by the distance from its middle row."""
-    return tuple(int((radius**2 - distance**2) ** 0.5) for distance in range(radius + 1))

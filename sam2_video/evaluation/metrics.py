@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_video.evaluation.boundary import matched_shares, reach_in_pixels
+from sam2_video.evaluation.boundary import f_measure, reach_in_pixels
 
 Mask = NDArray[np.generic]  # (H, W); anything but 0 is the object
 Bools = NDArray[np.bool_]
@@ -60,29 +61,28 @@ def boundary_accuracy(
 def compare(
     predicted: Mask, truth: Mask, void: Bools | None = None, *, bound: float = BOUND, boundary: bool = True
 ) -> Score:
-    """Return J and F of one mask; F is 0 where `boundary` is False. Raises ValueError for unlike shapes."""
+    """Return J and F of one mask; F is NaN where `boundary` is False. Raises ValueError for unlike shapes."""
     a, b = _pair(predicted, truth, void)
     reach = reach_in_pixels(bound, a.shape)
     a, b = _cut(a, b)
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
     j = both / either if either else 1.0
-    return Score(float(j), _f_measure(a, b, reach) if boundary else 0.0)
-
-
-def _f_measure(a: NDArray[np.uint8], b: NDArray[np.uint8], reach: int) -> float:
-    precision, recall = matched_shares(a, b, reach)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return Score(float(j), f_measure(a, b, reach) if boundary else nan)
 
 
 def statistics(values: Sequence[float]) -> Statistics:
     """Mean, recall and decay of one object's J or F over time. Raises ValueError for no values.
 
     The quarters are those of the published DAVIS 2017 evaluation: their ends are rounded, and a frame at an
-    end belongs to both quarters.
+    end belongs to both quarters. (There they are kept in eight bits, so that beyond 256 frames its decay is
+    of other frames than it says; here it is of the first and the last quarter of any clip.) Where a value
+    was not measured, NaN, all three are NaN.
     """
     if not values:
         raise ValueError("no values to describe")
     curve = np.asarray(values, dtype=np.float64)
+    if np.isnan(curve).any():
+        return Statistics(nan, nan, nan)
     ends = np.round(np.linspace(1, len(curve), 5) + 1e-10).astype(int) - 1
     first, last = curve[ends[0] : ends[1] + 1], curve[ends[3] : ends[4] + 1]
     return Statistics(float(curve.mean()), float((curve > 0.5).mean()), float(first.mean() - last.mean()))

@@ -7,7 +7,7 @@ summary.overall.jandf, summary.by_sequence["dog"].jandf, summary.g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +26,7 @@ class MetricOptions:
     """How masks are compared. `bound`: share of the diagonal, or pixels from 1 on."""
 
     bound: float = BOUND
-    boundary: bool = True  # F takes most of the time
+    boundary: bool = True  # F takes most of the time; without it F and J&F are NaN
     allow_incomplete: bool = False  # a frame without prediction counts as empty instead of ending it all
 
 
@@ -91,37 +91,88 @@ class Summary:
         return sum(len(score.missing) for score in self.objects)
 
 
-def score_objects(
-    sequence: VosSequence, predicted: PredictionReader, options: MetricOptions | None = None
-) -> list[ObjectScore]:
-    """Compare the predictions of one sequence with its truth, frame by frame.
+@dataclass(frozen=True)
+class Pair:
+    """What was predicted of an object on a frame that counts, beside what is true: (H, W) masks."""
 
-    Objects of which no frame counts are left out. Raises DataError for predictions of another size than the
-    truth, and for missing ones unless `options` allow them.
+    frame: int
+    object: EvaluatedObject
+    predicted: Bools
+    truth: Bools
+    void: Bools | None
+    is_missing: bool  # there is no prediction of that frame: `predicted` is empty
+
+    def at(self, sequence: VosSequence) -> str:
+        """Say where it is, for a message."""
+        return f"{sequence.name}, object {self.object.object_id}, frame {self.frame}"
+
+
+def each_pair(
+    sequence: VosSequence, predicted: PredictionReader, *, allow_incomplete: bool = False
+) -> Iterator[Pair]:
+    """Walk over all that counts in a sequence: frames ascending, on each of them objects by id.
+
+    Masks of a frame are read once. Raises DataError for a frame without truth, for masks of different sizes,
+    and, after the last pair, for missing predictions unless they are allowed.
     """
-    options = options or MetricOptions()
-    objects = [one for one in sequence.objects if one.scored]
-    curves: dict[int, list[Score]] = {one.object_id: [] for one in objects}
+    counting: dict[int, list[EvaluatedObject]] = {}
+    for one in sequence.objects:
+        for frame in one.scored:
+            counting.setdefault(frame, []).append(one)
     missing: list[int] = []
-    for frame in sorted({frame for one in objects for frame in one.scored}):
+    for frame in sorted(counting):
         truth, found, void = sequence.masks(frame), predicted(frame), sequence.void(frame)
         if truth is None:
             raise DataError(f"{sequence.name}: frame {frame} is to be scored but has no annotation")
         if found is None:
             missing.append(frame)
-        for one in objects:
-            if frame in one.scored:
-                pair = _pick(found or {}, one, sequence), _pick(truth, one, sequence)
-                score = _compare(pair, void, options, f"{sequence.name}, object {one.object_id}", frame)
-                curves[one.object_id].append(score)
-    if missing and not options.allow_incomplete:
+        for one in counting[frame]:
+            masks = _pick(found or {}, one, sequence), _pick(truth, one, sequence)
+            pair = Pair(frame, one, *masks, void, found is None)
+            if masks[0].shape != masks[1].shape:
+                raise DataError(
+                    f"{pair.at(sequence)}: a prediction of {masks[0].shape} cannot be compared with a truth "
+                    f"of {masks[1].shape}; predictions must have the size of the frames"
+                )
+            yield pair
+    if missing and not allow_incomplete:
         names = ", ".join(sequence.frame_names[frame] for frame in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise DataError(
             f"{sequence.name} has no prediction of the frames {names}{more}; a score would mean nothing. "
             "Finish the run, or allow incomplete predictions: missing ones then count as empty"
         )
-    return [_object_score(sequence, one, curves[one.object_id], missing) for one in objects]
+
+
+def score_objects(
+    sequence: VosSequence, predicted: PredictionReader, options: MetricOptions | None = None
+) -> list[ObjectScore]:
+    """Compare the predictions of one sequence with its truth, frame by frame.
+
+    Objects of which no frame counts are left out. Raises DataError as `each_pair` does.
+    """
+    options = options or MetricOptions()
+    curves: dict[int, list[Score]] = {one.object_id: [] for one in sequence.objects if one.scored}
+    missing: dict[int, list[int]] = {object_id: [] for object_id in curves}
+    for pair in each_pair(sequence, predicted, allow_incomplete=options.allow_incomplete):
+        score = compare(pair.predicted, pair.truth, pair.void, bound=options.bound, boundary=options.boundary)
+        curves[pair.object.object_id].append(score)
+        if pair.is_missing:
+            missing[pair.object.object_id].append(pair.frame)
+    return [
+        ObjectScore(
+            sequence=sequence.name,
+            object_id=one.object_id,
+            frames=one.scored,
+            j=tuple(score.j for score in curves[one.object_id]),
+            f=tuple(score.f for score in curves[one.object_id]),
+            group=one.group,
+            category=one.category,
+            missing=tuple(missing[one.object_id]),
+        )
+        for one in sequence.objects
+        if one.scored
+    ]
 
 
 def summarise(scores: Iterable[ObjectScore]) -> Summary:
@@ -132,27 +183,17 @@ def summarise(scores: Iterable[ObjectScore]) -> Summary:
     found = tuple(scores)
     if not found:
         raise DataError("nothing to summarise: no object has a frame that counts")
-    sequences, groups = _unique(s.sequence for s in found), _unique(s.group for s in found)
+    sequences: dict[str, list[ObjectScore]] = {}
+    groups: dict[str, list[ObjectScore]] = {}
+    for score in found:
+        sequences.setdefault(score.sequence, []).append(score)
+        if score.group:
+            groups.setdefault(score.group, []).append(score)
     return Summary(
         _means(found),
-        {name: _means([s for s in found if s.sequence == name]) for name in sequences},
-        {name: _means([s for s in found if s.group == name]) for name in groups if name},
+        {name: _means(scores) for name, scores in sequences.items()},
+        {name: _means(scores) for name, scores in groups.items()},
         found,
-    )
-
-
-def _object_score(
-    sequence: VosSequence, one: EvaluatedObject, curve: Sequence[Score], missing: Sequence[int]
-) -> ObjectScore:
-    return ObjectScore(
-        sequence=sequence.name,
-        object_id=one.object_id,
-        frames=one.scored,
-        j=tuple(score.j for score in curve),
-        f=tuple(score.f for score in curve),
-        group=one.group,
-        category=one.category,
-        missing=tuple(frame for frame in missing if frame in one.scored),
     )
 
 
@@ -160,15 +201,6 @@ def _pick(masks: Mapping[int, Bools], one: EvaluatedObject, sequence: VosSequenc
     """The mask of an object; one that is not listed is not in the frame."""
     mask = masks.get(one.object_id)
     return np.zeros(sequence.size, dtype=np.bool_) if mask is None else mask
-
-
-def _compare(
-    pair: tuple[Bools, Bools], void: Bools | None, options: MetricOptions, where: str, frame: int
-) -> Score:
-    try:
-        return compare(*pair, void, bound=options.bound, boundary=options.boundary)
-    except ValueError as error:
-        raise DataError(f"{where}, frame {frame}: {error}") from error
 
 
 def _means(scores: Sequence[ObjectScore]) -> Means:
@@ -183,7 +215,3 @@ def _average(values: Sequence[Statistics]) -> Statistics:
         float(np.mean([v.recall for v in values])),
         float(np.mean([v.decay for v in values])),
     )
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

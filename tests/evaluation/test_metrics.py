@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_video.evaluation.boundary import outline
+from sam2_video.evaluation.boundary import matched_shares, outline
 from sam2_video.evaluation.metrics import (
     Score,
     average_score,
@@ -161,8 +161,36 @@ def test_statistics_by_hand() -> None:
     # Frames 1..8 in quarters with rounded ends 1, 3, 4 or 5, 6, 8, both ends included.
     assert found.decay == pytest.approx((1 + 1 + 0.8) / 3 - (0.1 + 0 + 0) / 3)
     assert statistics([0.7]).decay == 0
+    assert statistics([0.9, 0.2]).decay == pytest.approx(0.7)  # quarters of one frame each
+    assert statistics([1.0, 0.5, 0.0]).decay == pytest.approx(0.75)  # the first quarter holds two
     with pytest.raises(ValueError, match="no values"):
         statistics([])
+
+
+def test_decay_of_long_clips_is_of_the_first_and_the_last_quarter() -> None:
+    curve = [1.0] * 250 + [0.5] * 500 + [0.2] * 250  # beyond what eight bits can count
+    assert statistics(curve).decay == pytest.approx(0.8, abs=0.01)
+
+
+def test_what_was_not_measured_has_no_statistics() -> None:
+    found = statistics([1.0, float("nan")])
+    assert np.isnan([found.mean, found.recall, found.decay]).all()
+
+
+@pytest.mark.parametrize("reach", [1, 2, 3, 3.2, 3.672, 7.344, 17.3, 17.623])
+def test_discs_of_any_size_dilate_as_those_of_the_published_evaluations(reach: float) -> None:
+    rng = np.random.default_rng(int(reach * 100))
+    steps = np.arange(-reach, reach + 1)  # a whole number of pixels apart, from minus the radius on
+    disc = (steps[:, None] ** 2 + steps**2 <= reach**2).astype(np.uint8)
+    for _ in range(5):
+        noise = cv2.GaussianBlur(rng.standard_normal((60, 90, 2)), (0, 0), 4)
+        a, b = (noise[..., k] > 0.1 for k in range(2))
+        lines = [line_of(mask).astype(np.uint8) for mask in (a, b)]
+        near = [cv2.dilate(line, disc) for line in lines]
+        expected = [(lines[k] & near[1 - k]).sum() / lines[k].sum() for k in range(2)]
+        assert matched_shares(a.view(np.uint8), b.view(np.uint8), reach) == pytest.approx(
+            tuple(expected), abs=1e-12
+        )
 
 
 def test_first_and_last_frames_are_not_scored() -> None:

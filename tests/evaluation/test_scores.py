@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sam2_video.evaluation.scores import MetricOptions, ObjectScore, score_objects, summarise
+from sam2_video.evaluation.scores import MetricOptions, ObjectScore, each_pair, score_objects, summarise
 from sam2_video.evaluation.sequences import EvaluatedObject, VosSequence
 from sam2_video.types import DataError
 
@@ -124,7 +124,7 @@ def test_frames_without_truth_cannot_count() -> None:
 
 
 def test_predictions_of_another_size_are_named() -> None:
-    with pytest.raises(DataError, match=r"toy, object 1, frame 1: masks of \(4, 4\) and \(40, 60\)"):
+    with pytest.raises(DataError, match=r"toy, object 1, frame 1: a prediction of \(4, 4\) .*\(40, 60\)"):
         score_objects(toy(), lambda frame: {1: np.zeros((4, 4), bool)})
 
 
@@ -141,3 +141,50 @@ def test_without_groups_there_is_no_g() -> None:
     summary = summarise([score, ObjectScore("b", 1, (1,), (0.0,), (0.0,))])
     assert summary.g is None and summary.groups == {}
     assert summary.by_sequence["a"].jandf == pytest.approx(0.625) and list(summary.by_sequence) == ["a", "b"]
+
+
+def test_without_boundaries_f_is_not_a_number_instead_of_a_bad_score() -> None:
+    clip = toy()
+    summary = summarise(score_objects(clip, clip.masks, MetricOptions(boundary=False)))
+    assert summary.overall.j.mean == 1
+    f = summary.overall.f
+    assert np.isnan(
+        [f.mean, f.recall, f.decay, summary.overall.jandf, summary.by_sequence["toy"].jandf]
+    ).all()
+
+
+def test_pairs_come_frame_by_frame_and_masks_are_read_once() -> None:
+    clip, reads = toy(), []
+
+    def read(frame: int) -> Masks | None:
+        reads.append(frame)
+        return clip.masks(frame) if frame != 5 else None
+
+    pairs = list(each_pair(clip, read, allow_incomplete=True))
+    assert [(pair.frame, pair.object.object_id) for pair in pairs] == [
+        (1, 1),
+        (2, 1),
+        (2, 2),
+        (3, 1),
+        (3, 2),
+        (5, 2),
+    ]
+    assert reads == [1, 2, 3, 5]
+    assert [pair.is_missing for pair in pairs] == [False] * 5 + [True] and not pairs[-1].predicted.any()
+
+
+def test_sequences_and_groups_keep_their_order_and_their_objects() -> None:
+    scores = [
+        ObjectScore(name, k, (1,), (value,), (value,), group)
+        for name, k, value, group in (
+            ("b", 1, 0.2, "unseen"),
+            ("a", 1, 0.4, "seen"),
+            ("b", 2, 0.6, "seen"),
+            ("a", 7, 1.0, ""),
+        )
+    ]
+    summary = summarise(scores)
+    assert list(summary.by_sequence) == ["b", "a"] and list(summary.groups) == ["unseen", "seen"]
+    assert summary.by_sequence["b"].jandf == pytest.approx(0.4) and summary.by_sequence["a"].objects == 2
+    assert summary.groups["seen"].jandf == pytest.approx(0.5) and summary.groups["unseen"].objects == 1
+    assert summary.g == pytest.approx((0.5 + 0.2) / 2) and summary.overall.jandf == pytest.approx(0.55)
