@@ -6,6 +6,7 @@ Features have a batch of 1 (one frame, N objects) or of N (training: N frames wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -50,7 +51,7 @@ def stack_recalls(recalls: Sequence[Recall]) -> Recall:
         raise ValueError("only recalls of equal layout can share a batch")
     masks = [(slot, _stack([r.masks[i][1] for r in recalls])) for i, (slot, _) in enumerate(first.masks)]
     pointers = [
-        (gap, _stack([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)
+        (gap, _pointers([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)
     ]
     return Recall(tuple(masks), tuple(pointers), first.pointer_span)
 
@@ -58,4 +59,11 @@ def stack_recalls(recalls: Sequence[Recall]) -> Recall:
 def _stack(memories: Sequence[FrameMemory]) -> FrameMemory:
     if len(memories) == 1:
         return memories[0]
-    return FrameMemory(torch.cat([m.features for m in memories]), torch.cat([m.pointer for m in memories]))
+    known = [m.keys for m in memories if m.keys is not None]
+    keys = torch.cat(known) if len(known) == len(memories) else None
+    return replace(_pointers(memories), features=torch.cat([m.features for m in memories]), keys=keys)
+
+
+def _pointers(memories: Sequence[FrameMemory]) -> FrameMemory:
+    """Join the pointers alone: nothing else is read of a memory that is recalled as a pointer."""
+    return replace(memories[0], pointer=torch.cat([m.pointer for m in memories]))

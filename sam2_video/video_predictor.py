@@ -22,6 +22,7 @@ from sam2_video.fingerprint import weights_fingerprint
 from sam2_video.memory import MemoryPolicy
 from sam2_video.model.sam2 import COARSE_STRIDE, SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
+from sam2_video.recalled import RecalledMemories
 from sam2_video.session import Retain, SessionOptions, Size, VideoSession
 from sam2_video.sources import open_source
 from sam2_video.stream import VideoStream
@@ -185,6 +186,11 @@ class Network:
     non_overlapping: bool = False
     offload: bool = False  # memories wait on the CPU until they are recalled
 
+    @cached_property
+    def _recalled(self) -> RecalledMemories:
+        """A memo: what it keeps can be made again from what it is given."""
+        return RecalledMemories(self.model)
+
     def look(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
         """Encode one (H, W, 3) uint8 RGB frame."""
         with torch.inference_mode():
@@ -196,7 +202,7 @@ class Network:
         """Segment one prompted object and make its memory."""
         with torch.inference_mode():
             tensors = self._tensors(prompt, size, previous)
-            recall = _move_recall(recall, self.model.device)
+            recall = self._recalled.ready([recall])[0]
             prediction = segment_prompt(self.model, features, tensors, recall)
             memory = remember(self.model, features, prediction, prompted=True)
             return self._separate(prediction, memory)[0]
@@ -215,8 +221,9 @@ class Network:
         """Segment objects that are not prompted; those whose recalls have the same layout share a batch."""
         outcomes: dict[int, Outcome] = {}
         with torch.inference_mode():
-            for batch in _batches(recalls):
-                recall = _move_recall(stack_recalls([recalls[i] for i in batch]), self.model.device)
+            ready = self._recalled.ready(recalls)
+            for batch in _batches(ready):
+                recall = stack_recalls([ready[i] for i in batch])
                 prediction = segment_next(self.model, features, recall)
                 memory = remember(self.model, features, prediction, prompted=False)
                 outcomes.update(zip(batch, self._separate(prediction, memory), strict=True))
@@ -310,14 +317,3 @@ def _batches(recalls: Sequence[Recall]) -> Iterator[list[int]]:
     for group in groups.values():
         for first in range(0, len(group), MAX_BATCH):
             yield group[first : first + MAX_BATCH]
-
-
-def _move_recall(recall: Recall, device: torch.device) -> Recall:
-    def moved(memory: FrameMemory) -> FrameMemory:
-        return memory.map(lambda tensor: tensor.to(device))
-
-    return Recall(
-        tuple((slot, moved(memory)) for slot, memory in recall.masks),
-        tuple((gap, moved(memory)) for gap, memory in recall.pointers),
-        recall.pointer_span,
-    )

@@ -143,7 +143,7 @@ def test_a_mask_is_taken_as_it_is(model: SAM2, features: ImageFeatures) -> None:
 
 
 def test_a_change_of_a_memory_reaches_all_its_tensors() -> None:
-    memory = FrameMemory(draw(2, 3, 4, 4), draw(2, 8))
+    memory = FrameMemory(draw(2, 3, 4, 4), draw(2, 8), draw(2, 1, 16, 4))
     changed = memory.map(lambda tensor: tensor[1:] + 1)
     for field in fields(FrameMemory):
         assert torch.equal(getattr(changed, field.name), getattr(memory, field.name)[1:] + 1), field.name

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2_video.model.layers import MLP, attend, merge_heads, split_heads
+from sam2_video.model.derived import Derived
+from sam2_video.model.kernels import attend
+from sam2_video.model.layers import MLP, Linear, merge_heads, split_heads
 
 STAGE_STRIDE = 2  # every new stage halves the grid and doubles width and heads
 
@@ -40,8 +42,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.pool_queries = pool_queries
-        self.qkv = nn.Linear(width_in, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width_in, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H', W', C'), with H' = H / 2 where queries are pooled."""
@@ -62,8 +64,8 @@ class HieraBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width_in, eps=1e-6)
         self.attn = WindowAttention(width_in, width, heads, pool_queries=pool_queries)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP((width, 4 * width, width), activation=F.gelu)
-        self.proj = nn.Linear(width_in, width) if width_in != width else None
+        self.mlp = MLP((width, 4 * width, width), activation="gelu")
+        self.proj = Linear(width_in, width) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)
@@ -125,6 +127,7 @@ class Hiera(nn.Module):
         self.pos_embed_window = nn.Parameter(torch.zeros(1, embed_dim, window_spec[0], window_spec[0]))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
+        self._position = Derived(_position)
         self.blocks = nn.ModuleList()
         for stage, count in enumerate(stages):
             for position in range(count):
@@ -143,7 +146,7 @@ class Hiera(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> four (B, C, H, W) maps, finest first."""
         x = self.patch_embed(pixels)
-        x = x + self._position(x.shape[1], x.shape[2]).permute(0, 2, 3, 1)
+        x = x + self._position(self.pos_embed, self.pos_embed_window, of=(x.shape[1], x.shape[2]))
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -151,9 +154,10 @@ class Hiera(nn.Module):
                 maps.append(x.permute(0, 3, 1, 2))
         return maps
 
-    def _position(self, height: int, width: int) -> Tensor:
-        """(1, C, H, W): a coarse map of the whole picture plus one window's positions, repeated."""
-        whole = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic")
-        rows, columns = (-(-side // self.pos_embed_window.shape[-1]) for side in (height, width))
-        windows = self.pos_embed_window.tile(1, 1, rows, columns)[:, :, :height, :width]
-        return whole.to(windows.dtype) + windows
+
+def _position(whole: Tensor, window: Tensor, height: int, width: int) -> Tensor:
+    """(1, H, W, C): a coarse map of the whole picture plus one window's positions, repeated."""
+    coarse = F.interpolate(whole.float(), size=(height, width), mode="bicubic")
+    rows, columns = (-(-side // window.shape[-1]) for side in (height, width))
+    windows = window.tile(1, 1, rows, columns)[:, :, :height, :width]
+    return (coarse.to(windows.dtype) + windows).permute(0, 2, 3, 1).contiguous()

@@ -8,7 +8,10 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2_video.model.derived import Derived
 from sam2_video.model.hiera import Hiera
+
+FINE_LEVELS = 2  # levels that only the mask decoder reads
 
 
 class LateralConv(nn.Module):
@@ -34,6 +37,7 @@ class FpnNeck(nn.Module):
         super().__init__()
         self.width = width
         self.convs = nn.ModuleList(LateralConv(channels, width) for channels in backbone_channel_list)
+        self._fine = nn.ModuleList(Derived(_product) for _ in range(FINE_LEVELS))
 
     def forward(self, maps: Sequence[Tensor], heads: Sequence[nn.Conv2d]) -> list[Tensor]:
         """Four maps, finest first, and the projections after levels 0 and 1 -> maps at strides 4, 8 and 16.
@@ -42,17 +46,19 @@ class FpnNeck(nn.Module):
         product is applied, so that the full width never exists at the fine levels.
         """
         lateral = [cast(LateralConv, conv).conv for conv in reversed(self.convs)]
-        fine = [_project_twice(x, conv, head) for x, conv, head in zip(maps, lateral, heads, strict=False)]
+        fine = [
+            F.conv2d(x, *product(conv.weight, conv.bias, head.weight, head.bias))
+            for x, conv, head, product in zip(maps, lateral, heads, self._fine, strict=False)
+        ]
         coarse, coarsest = lateral[2](maps[2]), lateral[3](maps[3])
         top_down = F.interpolate(coarsest.float(), scale_factor=2.0, mode="nearest").to(coarse.dtype)
         return [*fine, coarse + top_down]
 
 
-def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
-    """second(first(x)) for 1 x 1 convolutions, as one convolution."""
-    inner, outer = first.weight.flatten(1), second.weight.flatten(1)
-    bias = None if first.bias is None or second.bias is None else outer @ first.bias + second.bias
-    return F.conv2d(x, (outer @ inner)[..., None, None], bias)
+def _product(inner: Tensor, inner_bias: Tensor, outer: Tensor, outer_bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of two 1 x 1 convolutions, one after the other, as one."""
+    product = outer.flatten(1) @ inner.flatten(1)
+    return product[..., None, None], outer.flatten(1) @ inner_bias + outer_bias
 
 
 class ImageEncoder(nn.Module):

@@ -1,45 +1,128 @@
-"""Conditioning of a frame on memories: attention with rotary positions (SAM 2, arXiv 2408.00714, 4)."""
+"""Conditioning of a frame on memories: attention with rotary positions (SAM 2, arXiv 2408.00714, 4).
+
+What is written here computes what the paper's layers do, in another order:
+
+* Values are the memories themselves. Projecting them and projecting the outcome are both linear, so their
+  product is applied to the outcome, a quarter as wide.
+* A key is the sum of a part that depends on a memory alone and one that depends on its slot alone. The first
+  is made once for each memory (`memory_keys`), the second once for a model and a grid.
+* Channels of queries and keys are reordered, see `pairs_apart`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2_video.model.layers import Attention, attend, merge_heads, split_heads
-from sam2_video.model.position import GridTable, axial_rope, rotate
+from sam2_video.model.derived import Derived
+from sam2_video.model.kernels import attend, linear
+from sam2_video.model.layers import Attention, Linear, merge_heads, split_heads
+from sam2_video.model.position import GridTable, axial_rope, pairs_apart, rotate
 
 POSITION_SCALE = 0.1  # the released weights were trained with the frame's position at a tenth of its size
 
+Weights = tuple[Tensor, Tensor]  # of a linear layer: (C', C) and (C',)
+
+
+@dataclass(frozen=True)
+class MemoryTokens:
+    """What a frame looks back at: G grids of N cells, then P tokens without a place."""
+
+    values: Tensor  # (B, M, G * N + P): memories as they are, channels first
+    keys: Sequence[Tensor]  # of each grid: (B, layers, N, C), as `memory_keys` gives them
+    slots: Sequence[int]  # of each grid: its row of `codes`
+    codes: Tensor  # (S, M): what a slot adds to each cell of a memory before it becomes a key
+    placeless: Tensor  # (B, P, M): tokens with their codes, to become keys; P may be 0
+
 
 class RoPEAttention(Attention):
-    """Attention whose queries and spatial keys are turned by their place on the grid.
+    """Attention whose queries and keys are turned by their place on the grid."""
 
-    Keys come as whole grids (one for each recalled frame, all turned alike) followed by tokens without a
-    place.
-    """
+    def __init__(self, width: int, heads: int, *, key_width: int | None = None) -> None:
+        super().__init__(width, heads, key_width=key_width)
+        self._query = Derived(partial(_apart, heads=heads))
+        self._key = Derived(partial(_apart, heads=heads))
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None = None, placeless: int = 0
+    def queries(self, x: Tensor, table: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, D), turned."""
+        projected = linear(x, *self._query(self.q_proj.weight, self.q_proj.bias))
+        return rotate(split_heads(projected, self.heads), table)
+
+    def keys(self, x: Tensor, table: Tensor) -> Tensor:
+        """(B, N, M) -> (B, N, C): keys of cells, turned."""
+        projected = linear(x, *self.key_weights)
+        return merge_heads(rotate(split_heads(projected, self.heads), table))
+
+    @property
+    def key_weights(self) -> Weights:
+        """The projection of keys, in the order of channels that `rotate` takes."""
+        weights: Weights = self._key(self.k_proj.weight, self.k_proj.bias)
+        return weights
+
+
+class SelfAttention(RoPEAttention):
+    """Tokens of one frame attend to each other."""
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:  # type: ignore[override]
+        """x (B, N, C), `table` (2, N, D/2) -> (B, N, C)."""
+        keys = split_heads(self.keys(x, table), self.heads)
+        mixed = attend(self.queries(x, table), keys, split_heads(self.v_proj(x), self.heads))
+        return torch.as_tensor(self.out_proj(merge_heads(mixed)))
+
+
+class CrossAttention(RoPEAttention):
+    """Tokens of a frame attend to memories, which are narrower."""
+
+    def __init__(self, width: int, heads: int, *, key_width: int) -> None:
+        super().__init__(width, heads, key_width=key_width)
+        self._out = Derived(partial(_values_last, heads=heads))
+        self._slots = Derived(self._turned_codes)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, memory: MemoryTokens, layer: int, table: Tensor
     ) -> Tensor:
-        """q (B, N, C), k and v (B, K, *) with K = grids * N + placeless, `table` (2, N, D/2) -> (B, N, C)."""
-        assert table is not None
-        queries = rotate(split_heads(self.q_proj(q), self.heads), table)
-        keys = split_heads(self.k_proj(k), self.heads)
-        keys = rotate_grids(keys, table, placeless)
-        mixed = attend(queries, keys, split_heads(self.v_proj(v), self.heads))
-        out: Tensor = self.out_proj(merge_heads(mixed))
-        return out
+        """x (1 or B, N, C) -> (B, N, C)."""
+        keys = split_heads(self._all_keys(memory, layer, table), self.heads)
+        values = memory.values[:, None].expand(-1, self.heads, -1, -1).transpose(-2, -1)
+        mixed = merge_heads(attend(self.queries(x, table), keys, values))  # (B, N, heads * M)
+        parts = self.v_proj.weight, self.v_proj.bias, self.out_proj.weight, self.out_proj.bias
+        return linear(mixed, *self._out(*parts))
+
+    def _all_keys(self, memory: MemoryTokens, layer: int, table: Tensor) -> Tensor:
+        """(B, G * N + P, C)"""
+        slots = self._slots(self.k_proj.weight, memory.codes, of=(_Table(table),))
+        grids = (known[:, layer] + slots[slot] for known, slot in zip(memory.keys, memory.slots, strict=True))
+        placeless = linear(memory.placeless, *self.key_weights)
+        return _joined(memory.values.shape[-1], grids, placeless)
+
+    def _turned_codes(self, weight: Tensor, codes: Tensor, table: _Table) -> Tensor:
+        """(S, N, C): what each slot adds to keys."""
+        order = pairs_apart(len(weight), self.heads).to(weight.device)
+        projected = split_heads((codes @ weight[order].T)[:, None], self.heads)  # (S, heads, 1, D)
+        return merge_heads(rotate(projected.expand(-1, -1, table.cells, -1), table.table))
 
 
-def rotate_grids(keys: Tensor, table: Tensor, placeless: int) -> Tensor:
-    """Turn keys (B, heads, grids * N + placeless, D) grid by grid; the last `placeless` stay as they are."""
-    spatial = keys.shape[-2] - placeless
-    grids = torch.unflatten(keys[..., :spatial, :], -2, (-1, table.shape[1]))  # (B, heads, grids, N, D)
-    turned = rotate(grids, table).flatten(-3, -2)
-    return torch.cat((turned, keys[..., spatial:, :]), dim=-2) if placeless else turned
+@dataclass(frozen=True)
+class _Table:
+    """A rotary table, told from others by its identity: `GridTable` keeps one for each grid and type."""
+
+    table: Tensor
+
+    @property
+    def cells(self) -> int:
+        return self.table.shape[1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Table) and self.table is other.table
+
+    def __hash__(self) -> int:
+        return id(self.table)
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -47,20 +130,18 @@ class MemoryAttentionLayer(nn.Module):
 
     def __init__(self, *, width: int, memory_width: int, hidden: int, heads: int) -> None:
         super().__init__()
-        self.self_attn = RoPEAttention(width, heads)
-        self.cross_attn_image = RoPEAttention(width, heads, key_width=memory_width)
-        self.linear1 = nn.Linear(width, hidden)
-        self.linear2 = nn.Linear(hidden, width)
+        self.self_attn = SelfAttention(width, heads)
+        self.cross_attn_image = CrossAttention(width, heads, key_width=memory_width)
+        self.linear1 = Linear(width, hidden)
+        self.linear2 = Linear(hidden, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, table: Tensor, placeless: int) -> Tensor:
-        normed = self.norm1(x)
-        x = x + self.self_attn(normed, normed, normed, table)
-        # Positions go to the keys alone: neither queries nor values carry them.
-        x = x + self.cross_attn_image(self.norm2(x), keys, values, table, placeless)
-        return torch.add(x, self.linear2(F.relu(self.linear1(self.norm3(x)))))
+    def forward(self, x: Tensor, memory: MemoryTokens, layer: int, table: Tensor) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), table)
+        x = x + self.cross_attn_image(self.norm2(x), memory, layer, table)
+        return torch.add(x, self.linear2(self.linear1(self.norm3(x), "relu")))
 
 
 class MemoryAttention(nn.Module):
@@ -77,25 +158,48 @@ class MemoryAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self._rope = GridTable(partial(axial_rope, channels=width // heads))
 
-    def forward(
-        self,
-        x: Tensor,
-        position: Tensor,
-        memory: Tensor,
-        memory_position: Tensor,
-        *,
-        grid: tuple[int, int],
-        placeless: int,
-    ) -> Tensor:
-        """Condition tokens on memory.
+    def forward(self, x: Tensor, position: Tensor, memory: MemoryTokens, grid: tuple[int, int]) -> Tensor:
+        """Condition a frame's tokens x (1 or B, N, C) with their position (1, N, C) -> (B, N, C).
 
-        x and position (B, N, C); memory and memory_position (B, K, M), whole grids first, then `placeless`
-        pointer tokens; returns (B, N, C).
+        Until they look at memories the tokens of a frame are the same for all objects: a batch of 1 does.
         """
         table = self._rope(*grid, like=x)
         x = x + POSITION_SCALE * position
-        keys = memory + memory_position
-        for layer in self.layers:
-            x = layer(x, keys, memory, table, placeless)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, memory, index, table)
         out: Tensor = self.norm(x)
         return out
+
+    def memory_keys(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Make what all layers need of a memory: cells with their position (B, N, M) -> (B, layers, N, C)."""
+        table = self._rope(*grid, like=tokens)
+        cross = (cast(MemoryAttentionLayer, layer).cross_attn_image for layer in self.layers)
+        return torch.stack([attention.keys(tokens, table) for attention in cross], dim=1)
+
+
+def _apart(weight: Tensor, bias: Tensor, heads: int) -> Weights:
+    """A projection of queries or keys, with its outputs in the order that `rotate` takes."""
+    order = pairs_apart(len(weight), heads).to(weight.device)
+    return weight[order], bias[order]
+
+
+def _values_last(value: Tensor, value_bias: Tensor, out: Tensor, out_bias: Tensor, heads: int) -> Weights:
+    """Projections of values and of outcomes, as one of outcomes (B, N, heads * M).
+
+    The weights of a softmax add up to 1, so that the bias of the values comes through as it is.
+    """
+    by_head = torch.unflatten(out.float(), 1, (heads, -1)).transpose(0, 1)  # (heads, C, D)
+    product = by_head @ torch.unflatten(value.float(), 0, (heads, -1))  # (heads, C, M)
+    bias = out.float() @ value_bias.float() + out_bias.float()
+    return product.transpose(0, 1).flatten(1).to(out.dtype), bias.to(out.dtype)
+
+
+def _joined(length: int, parts: Iterable[Tensor], last: Tensor) -> Tensor:
+    """Parts (B, *, C) one after the other: (B, `length`, C)."""
+    if torch.is_grad_enabled():
+        return torch.cat([*parts, last], dim=1)
+    whole, at = last.new_empty((len(last), length, last.shape[-1])), 0
+    for part in chain(parts, (last,)):  # each is written while it is still in the cache
+        whole[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+    return whole

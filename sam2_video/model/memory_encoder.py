@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2_video.model.layers import LayerNorm2d
+from sam2_video.model.layers import LayerNorm2d, Linear
 
 
 class MaskDownSampler(nn.Module):
@@ -35,13 +34,13 @@ class CXBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
         self.norm = LayerNorm2d(width)
-        self.pwconv1 = nn.Linear(width, 4 * width)
-        self.pwconv2 = nn.Linear(4 * width, width)
+        self.pwconv1 = Linear(width, 4 * width)
+        self.pwconv2 = Linear(4 * width, width)
         self.gamma = nn.Parameter(torch.full((width,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)  # channels last for the linear layers
-        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
+        y = self.gamma * self.pwconv2(self.pwconv1(y, "gelu"))
         return torch.add(x, y.permute(0, 3, 1, 2))
 
 

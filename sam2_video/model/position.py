@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sam2_video.model.derived import Derived
+
 TEMPERATURE = 10_000.0
 
 
@@ -73,11 +75,20 @@ def axial_rope(height: int, width: int, channels: int) -> Tensor:
     return torch.stack((angle.cos(), angle.sin()))
 
 
+def pairs_apart(channels: int, heads: int) -> Tensor:
+    """(C,) order of channels that puts the first of each head's neighbouring pairs before all the second.
+
+    The released weights turn neighbours. Queries and keys may be reordered alike without changing their
+    products, and halves are turned several times as fast as neighbours.
+    """
+    return torch.arange(channels).view(heads, -1, 2).transpose(1, 2).flatten()
+
+
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn neighbouring channel pairs of x (..., N, C) by the angles of `table` (2, N, C/2)."""
+    """Turn the pairs of x (..., N, C), ordered as by `pairs_apart`, by the angles of `table` (2, N, C/2)."""
     cos, sin = table
-    even, odd = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
 class RandomFourier(nn.Module):
@@ -88,17 +99,25 @@ class RandomFourier(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+        self._grid = Derived(_code_of_cells)
 
     def forward(self, position: Tensor) -> Tensor:
         """(..., 2) x and y in 0..1 -> (..., C)."""
-        matrix = self.positional_encoding_gaussian_matrix
-        phase = 2 * math.pi * ((2 * position.to(matrix.dtype) - 1) @ matrix)
-        return torch.cat((phase.sin(), phase.cos()), dim=-1)
+        return _code(self.positional_encoding_gaussian_matrix, position)
 
     def grid(self, height: int, width: int) -> Tensor:
         """(1, C, H, W): the encoding of every cell's centre."""
-        rows = (torch.arange(height) + 0.5) / height
-        columns = (torch.arange(width) + 0.5) / width
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
-        centres = torch.stack((x, y), dim=-1).to(self.positional_encoding_gaussian_matrix)
-        return torch.as_tensor(self(centres)).permute(2, 0, 1)[None]
+        code: Tensor = self._grid(self.positional_encoding_gaussian_matrix, of=(height, width))
+        return code
+
+
+def _code(matrix: Tensor, position: Tensor) -> Tensor:
+    phase = 2 * math.pi * ((2 * position.to(matrix.dtype) - 1) @ matrix)
+    return torch.cat((phase.sin(), phase.cos()), dim=-1)
+
+
+def _code_of_cells(matrix: Tensor, height: int, width: int) -> Tensor:
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return _code(matrix, torch.stack((x, y), dim=-1).to(matrix)).permute(2, 0, 1)[None]

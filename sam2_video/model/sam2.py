@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from sam2_video.model.hiera import Hiera
 from sam2_video.model.image_encoder import FpnNeck, ImageEncoder
-from sam2_video.model.layers import MLP, to_grid, to_tokens
+from sam2_video.model.layers import MLP, Linear, to_grid, to_tokens
 from sam2_video.model.mask_decoder import MaskDecoder
-from sam2_video.model.memory_attention import MemoryAttention
+from sam2_video.model.memory_attention import MemoryAttention, MemoryTokens
 from sam2_video.model.memory_encoder import MemoryEncoder
 from sam2_video.model.position import GridTable, sine_grid, sine_time
 from sam2_video.model.prompt_encoder import PADDING_LABEL, PromptEncoder
@@ -97,7 +97,7 @@ class SAM2(nn.Module):
         self.no_mem_pos_enc = _embedding(1, 1, width)
         self.no_obj_ptr = _embedding(1, width)
         if version == "2.1":
-            self.obj_ptr_tpos_proj: nn.Module = nn.Linear(width, memory_width)
+            self.obj_ptr_tpos_proj: nn.Module = Linear(width, memory_width)
             self.no_obj_embed_spatial = _embedding(1, memory_width)
         else:
             self.obj_ptr_tpos_proj = NoPointerTime(memory_width)
@@ -135,17 +135,24 @@ class SAM2(nn.Module):
         coarse = features.coarse
         if recall.is_empty:
             return coarse + self.no_mem_embed.view(1, -1, 1, 1)
-        height, width = coarse.shape[-2:]
-        memory, position, placeless = self._memory_tokens(recall, height, width)
+        grid = (coarse.shape[-2], coarse.shape[-1])
         conditioned = self.memory_attention(
-            to_tokens(coarse).expand(len(memory), -1, -1),
-            to_tokens(self._frame_position(height, width, like=coarse)),
-            memory,
-            position,
-            grid=(height, width),
-            placeless=placeless,
+            to_tokens(coarse),
+            to_tokens(self._frame_position(*grid, like=coarse)),
+            self._memory_tokens(recall, grid),
+            grid,
         )
-        return to_grid(conditioned, height, width)
+        return to_grid(conditioned, *grid)
+
+    def memory_keys(self, memory: FrameMemory) -> Tensor:
+        """Make what memory attention needs of a memory whenever it is recalled -> (N, layers, h * w, C).
+
+        A memory that carries it as its `keys` is recalled faster.
+        """
+        grid = (memory.features.shape[-2], memory.features.shape[-1])
+        place = self._memory_position(*grid, like=self.maskmem_tpos_enc)
+        tokens = to_tokens(memory.features.to(self.dtype) + place)
+        return torch.as_tensor(self.memory_attention.memory_keys(tokens, grid))
 
     def decode(
         self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors | None = None
@@ -215,21 +222,28 @@ class SAM2(nn.Module):
         remembered = torch.where(absent, remembered + self.no_obj_embed_spatial[..., None, None], remembered)
         return FrameMemory(remembered.to(torch.bfloat16), prediction.pointer)
 
-    def _memory_tokens(self, recall: Recall, height: int, width: int) -> tuple[Tensor, Tensor, int]:
-        """Flatten a recall to memory (N, K, M), its position (1, K, M), and its number of pointer tokens."""
-        place = to_tokens(self._memory_position(height, width, like=self.maskmem_tpos_enc))
-        memory = [to_tokens(past.features).to(self.dtype) for _, past in recall.masks]
-        position = [place + self.maskmem_tpos_enc[slot] for slot, _ in recall.masks]
+    def _memory_tokens(self, recall: Recall, grid: tuple[int, int]) -> MemoryTokens:
+        """Put a recall of N objects into the form that memory attention reads."""
+        known = [past.keys if past.keys is not None else self.memory_keys(past) for _, past in recall.masks]
+        values = [past.features.to(self.dtype).flatten(2) for _, past in recall.masks]  # (N, M, h * w)
+        count = len((recall.masks or recall.pointers)[0][1].pointer)
+        placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:
             distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device=self.device)
             code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
-            # A pointer is too wide for one memory token: it becomes four.
-            parts = self.width // self.memory_width
-            position.append(self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)[None])
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
-            memory.append(pointers.to(self.dtype).reshape(len(pointers), -1, self.memory_width))
-        placeless = len(recall.pointers) * self.width // self.memory_width
-        return torch.cat(memory, dim=1), torch.cat(position, dim=1), placeless
+            # A pointer is too wide for one memory token: it becomes four.
+            tokens = pointers.to(self.dtype).reshape(count, -1, self.memory_width)
+            parts = self.width // self.memory_width
+            placeless = tokens + self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)
+            values.append(tokens.transpose(1, 2))
+        return MemoryTokens(
+            torch.cat(values, dim=2),
+            known,
+            [slot % self.memory_slots for slot, _ in recall.masks],
+            self.maskmem_tpos_enc.flatten(1),
+            placeless,
+        )
 
 
 def best(candidates: MaskCandidates, *, multimask: bool) -> MaskPrediction:

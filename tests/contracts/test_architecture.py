@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "weight_files": 2,
     "checkpoint": 2,
     "tracker": 2,
+    "recalled": 2,
     "session": 2,
     "stream": 2,
     "timeline": 2,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2_video.model.hiera import Hiera, WindowAttention, partition, pool, unpartition
-from sam2_video.model.image_encoder import FpnNeck, ImageEncoder, _project_twice
+from sam2_video.model.image_encoder import FpnNeck, ImageEncoder, _product
 from tests.model.conftest import Draw
 
 SIDES = [64, 96, 128, 256]
@@ -117,9 +117,9 @@ def test_positions_repeat_in_windows_over_a_coarse_map() -> None:
     model = trunk()
     model.pos_embed.fill_(2.0)
     model.pos_embed_window.copy_(torch.arange(8 * 8 * 8.0).view(1, 8, 8, 8))
-    position = model._position(20, 12)
-    assert position.shape == (1, 8, 20, 12)
-    assert torch.equal(position[0, :, 17, 11], model.pos_embed_window[0, :, 1, 3] + 2)
+    position = model._position(model.pos_embed, model.pos_embed_window, of=(20, 12))
+    assert position.shape == (1, 20, 12, 8)
+    assert torch.equal(position[0, 17, 11], model.pos_embed_window[0, :, 1, 3] + 2)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,10 @@ def maps_of(draw: Draw, side: int = 16) -> list[Tensor]:
 def test_two_projections_in_one(draw: Draw) -> None:
     first, second = nn.Conv2d(5, 16, 1), nn.Conv2d(16, 3, 1)
     x = draw(2, 5, 4, 4)
-    torch.testing.assert_close(_project_twice(x, first, second), second(first(x)), rtol=1e-5, atol=1e-5)
+    together = F.conv2d(x, *_product(first.weight, first.bias, second.weight, second.bias))
+    torch.testing.assert_close(together, second(first(x)), rtol=1e-5, atol=1e-5)
     grads = []
-    for out in (_project_twice(x, first, second), second(first(x))):
+    for out in (together, second(first(x))):
         grads.append(torch.autograd.grad(out.square().sum(), [*first.parameters(), *second.parameters()]))
     for left, right in zip(*grads, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)

@@ -7,8 +7,15 @@ import math
 import pytest
 import torch
 
-from sam2_video.model.memory_attention import rotate_grids
-from sam2_video.model.position import GridTable, RandomFourier, axial_rope, rotate, sine_grid, sine_time
+from sam2_video.model.position import (
+    GridTable,
+    RandomFourier,
+    axial_rope,
+    pairs_apart,
+    rotate,
+    sine_grid,
+    sine_time,
+)
 from tests.model.conftest import Draw
 
 
@@ -47,7 +54,14 @@ def test_rope_angles() -> None:
 def test_rotation_is_that_of_complex_numbers(draw: Draw) -> None:
     x, table = draw(2, 3, 12, 8), axial_rope(3, 4, 8)
     turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.complex(*table)
-    torch.testing.assert_close(rotate(x, table), torch.view_as_real(turned).flatten(-2))
+    order = pairs_apart(8, heads=1)
+    expected = torch.view_as_real(turned).flatten(-2)[..., order]
+    torch.testing.assert_close(rotate(x[..., order], table), expected)
+
+
+def test_pairs_are_put_apart_head_by_head() -> None:
+    assert pairs_apart(6, heads=1).tolist() == [0, 2, 4, 1, 3, 5]
+    assert pairs_apart(8, heads=2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_rotation_keeps_lengths(draw: Draw) -> None:
@@ -71,18 +85,6 @@ def test_products_depend_on_distance_alone(draw: Draw) -> None:
         ]  # fmt: skip
         assert max(found) - min(found) < 1e-4
     assert abs(product[3, 3, 3, 4] - product[3, 3, 4, 3]) > 1e-2  # rows and columns differ
-
-
-def test_grids_turn_alike_and_placeless_tokens_stay(draw: Draw) -> None:
-    table = axial_rope(2, 3, 8)
-    keys = draw(2, 1, 3 * 6 + 4, 8)  # three grids, then four tokens without a place
-    turned = rotate_grids(keys, table, placeless=4)
-    assert turned.shape == keys.shape
-    for grid in range(3):
-        part = slice(6 * grid, 6 * grid + 6)
-        assert torch.equal(turned[:, :, part], rotate(keys[:, :, part], table))
-    assert torch.equal(turned[:, :, 18:], keys[:, :, 18:])
-    assert torch.equal(rotate_grids(keys[:, :, :18], table, placeless=0), turned[:, :, :18])
 
 
 def test_random_fourier(draw: Draw) -> None:

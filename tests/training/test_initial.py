@@ -6,7 +6,7 @@ import torch
 
 from sam2_video.config import build_model
 from sam2_video.model.layers import split_heads
-from sam2_video.model.position import axial_rope, rotate
+from sam2_video.model.position import axial_rope
 from sam2_video.model.sam2 import SAM2
 from sam2_video.training.initial import give_sense_of_place
 
@@ -26,8 +26,8 @@ def test_memory_attention_looks_at_the_same_place_first() -> None:
     def near(model: SAM2) -> float:
         layer = model.memory_attention.layers[0].cross_attn_image
         table = axial_rope(8, 8, 64)
-        queries = rotate(split_heads(layer.q_proj(torch.randn(1, 64, 64)), 1), table)
-        keys = rotate(split_heads(layer.k_proj(torch.randn(1, 64, 16)), 1), table)
+        queries = layer.queries(torch.randn(1, 64, 64), table)
+        keys = split_heads(layer.keys(torch.randn(1, 64, 16), table), 1)
         weights = (queries @ keys.transpose(-2, -1) / 8).softmax(dim=-1)[0, 0]
         return float(weights.diagonal().mean())
 

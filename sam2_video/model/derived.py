@@ -1,0 +1,56 @@
+"""Values that are computed from weights, and kept until the weights change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+class Derived(nn.Module, Generic[T]):
+    """What `make` computes from some tensors, made again when one of them changed.
+
+    A module without weights of its own, so that a change of mode, device or type reaches it, too: what a
+    program writes through `parameter.data` is seen after the next `train()` or `eval()` at the latest. With
+    gradients everything is computed anew.
+    """
+
+    def __init__(self, make: Callable[..., T]) -> None:
+        super().__init__()
+        self._make = make
+        self._seen: tuple[Any, ...] | None = None
+        self._value: T | None = None
+
+    def forward(self, *sources: Tensor, of: tuple[Any, ...] = ()) -> T:
+        """Return make(*sources, *of); `of` holds plain values."""
+        wants_gradient = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
+        if wants_gradient or any(source.is_inference() for source in sources):  # these count no changes
+            return self._make(*sources, *of)
+        seen = (*map(_identity, sources), *of)
+        if self._value is None or seen != self._seen:
+            # Made outside inference mode: a training step may use what a prediction asked for first.
+            with torch.inference_mode(False), torch.no_grad():
+                self._value, self._seen = self._make(*sources, *of), seen
+        return self._value
+
+    def forget(self) -> None:
+        """Make the value again when it is next asked for."""
+        self._value = self._seen = None
+
+    def train(self, mode: bool = True) -> Derived[T]:
+        self.forget()
+        super().train(mode)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Derived[T]:
+        self.forget()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _identity(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device, tuple(tensor.shape)
