@@ -62,9 +62,8 @@ def compare(
     predicted: Mask, truth: Mask, void: Bools | None = None, *, bound: float = BOUND, boundary: bool = True
 ) -> Score:
     """Return J and F of one mask; F is NaN where `boundary` is False. Raises ValueError for unlike shapes."""
-    a, b = _pair(predicted, truth, void)
-    reach = reach_in_pixels(bound, a.shape)
-    a, b = _cut(a, b)
+    a, b = cut_pair(predicted, truth, void)
+    reach = reach_in_pixels(bound, truth.shape)
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
     j = both / either if either else 1.0
     return Score(float(j), f_measure(a, b, reach) if boundary else nan)
@@ -108,9 +107,13 @@ def average_score(scores: Sequence[Score]) -> Score:
     return Score(float(np.mean([s.j for s in scores])), float(np.mean([s.f for s in scores])))
 
 
-def _pair(
-    predicted: Mask, truth: Mask, void: Bools | None
+def cut_pair(
+    predicted: Mask, truth: Mask, void: Bools | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return both masks as 0 and 1, without void pixels, cut to where they are and a pixel around them.
+
+    Counts and outlines are those of the whole masks. Raises ValueError for unlike shapes.
+    """
     if predicted.shape != truth.shape or predicted.ndim != 2:
         raise ValueError(
             f"masks of {predicted.shape} and {truth.shape} cannot be compared: expected one (H, W)"
@@ -119,7 +122,7 @@ def _pair(
     if void is not None:
         counts = _zeros_and_ones(~void)
         a, b = a & counts, b & counts
-    return a, b
+    return _cut(a, b)
 
 
 def _zeros_and_ones(mask: Mask) -> NDArray[np.uint8]:
