@@ -1,13 +1,13 @@
 """Region similarity J and boundary accuracy F of video object segmentation, as DAVIS 2017 defines them.
 
-score = score_sequence(predicted, truth)      # two sequences of (H, W) masks; first and last frame not scored
+score = compare(predicted, truth)             # (H, W) masks
 score.j, score.f, score.jandf                 # 0..1
-average_score(scores)
+statistics([score.j, ...]).mean               # of an object over time
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -85,26 +85,6 @@ def statistics(values: Sequence[float]) -> Statistics:
     ends = np.round(np.linspace(1, len(curve), 5) + 1e-10).astype(int) - 1
     first, last = curve[ends[0] : ends[1] + 1], curve[ends[3] : ends[4] + 1]
     return Statistics(float(curve.mean()), float((curve > 0.5).mean()), float(first.mean() - last.mean()))
-
-
-def score_sequence(predicted: Iterable[Mask], truth: Iterable[Mask], *, skip_ends: bool = True) -> Score:
-    """Average J and F over the frames of one object.
-
-    The first frame is given and DAVIS leaves out the last as well; `skip_ends=False` scores all. Raises
-    ValueError when the lengths differ or no frame is left to score.
-    """
-    pairs = list(zip(predicted, truth, strict=True))
-    scored = pairs[1:-1] if skip_ends else pairs
-    if not scored:
-        raise ValueError(f"no frame to score: {len(pairs)} given, the first and last are not scored")
-    return average_score([compare(a, b) for a, b in scored])
-
-
-def average_score(scores: Sequence[Score]) -> Score:
-    """Average over objects: each counts once, however long its clip. Raises ValueError for none."""
-    if not scores:
-        raise ValueError("no scores to average")
-    return Score(float(np.mean([s.j for s in scores])), float(np.mean([s.f for s in scores])))
 
 
 def cut_pair(

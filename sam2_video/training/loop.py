@@ -145,20 +145,22 @@ class Trainer:
         settings = self.settings
         score = math.nan
         if settings.validation is not None:
-            from sam2_video.evaluation.vos import evaluate_davis
+            from sam2_video.evaluation.datasets import open_dataset
+            from sam2_video.evaluation.in_memory import track_and_score
+            from sam2_video.video_predictor import VideoPredictor
 
-            report = evaluate_davis(
-                self.average, Path(settings.validation), max_frames=settings.validate_frames
-            )
-            score = report.jandf
+            clips = open_dataset(Path(settings.validation), "davis2017", "all").sequences
+            predictor = VideoPredictor(self.average)
+            means = track_and_score(predictor, clips, max_frames=settings.validate_frames).overall
+            score = means.jandf
             append_row(
                 self.folder / "validation.csv",
                 {
                     "step": self.step,
                     "seconds": round(self.seconds),
                     "jandf": score,
-                    "j": report.j,
-                    "f": report.f,
+                    "j": means.j.mean,
+                    "f": means.f.mean,
                 },
             )
             log.info("step %d: J&F %.1f", self.step, 100 * score)
