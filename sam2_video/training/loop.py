@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sam2_video.config import build_model
+from sam2_video.model.sam1 import with_memory
 from sam2_video.model.sam2 import SAM2
 from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
 from sam2_video.training.initial import give_sense_of_place
@@ -332,8 +333,9 @@ def _start(settings: TrainSettings) -> SAM2:
     if settings.init is not None:
         from sam2_video.checkpoint import load_model
 
-        return load_model(settings.model, checkpoint=settings.init, overrides=settings.overrides)
-    model = build_model(settings.model, settings.overrides)
+        loaded = load_model(settings.model, checkpoint=settings.init, overrides=settings.overrides)
+        return with_memory(loaded, "training")
+    model = with_memory(build_model(settings.model, settings.overrides), "training")
     give_sense_of_place(model)
     return model
 

@@ -50,7 +50,7 @@ def test_plain_products_equal_the_fused_kernel(
         (out * weight).sum().backward()
         return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
-    def no_kernel(*args: object) -> torch.Tensor:
+    def no_kernel(*args: object, **options: object) -> torch.Tensor:
         raise AssertionError("the fused kernel was asked")
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", no_kernel)
@@ -68,7 +68,8 @@ def test_plain_products_equal_the_fused_kernel(
 def test_many_keys_and_inference_take_the_fused_kernel(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain products of many keys would need memory with the square of their number."""
     asked = []
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v: asked.append(k.shape[-2]) or q)
+    kernel = "scaled_dot_product_attention"
+    monkeypatch.setattr(F, kernel, lambda q, k, v, **_: asked.append(k.shape[-2]) or q)
     q, few, many = draw(1, 1, 2, 4), draw(1, 1, 3, 4), draw(1, 1, PLAIN_PRODUCT_KEYS + 1, 4)
     attend(q, few, few)
     attend(q.requires_grad_(), many, many)
