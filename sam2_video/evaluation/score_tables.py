@@ -5,8 +5,8 @@ write_frames(Path("frames.csv"), summary, data)
 
 Everything is percent with four decimals, and the same scores make the same bytes. What is not defined, such
 as F where it was not computed, is an empty cell. No name is taken for a formula by a spreadsheet: one that
-begins with = + - @, an apostrophe, a tab or the end of a line has an apostrophe in front; take it away to have
-the name back.
+begins with = + - @, an apostrophe, a tab or the end of a line has an apostrophe in front; take it away to
+have the name back.
 """
 
 from __future__ import annotations
