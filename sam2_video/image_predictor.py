@@ -94,7 +94,7 @@ class ImagePredictor:
             raise ValueError(f"pictures are encoded one or more at a time; got batch={batch}")
         seen: list[ImageEmbedding] = []
         for start in range(0, len(images), batch):
-            seen += self._encode([_as_rgb(image) for image in images[start : start + batch]])
+            seen += self._encode([picture_rgb(image) for image in images[start : start + batch]])
         self._seen = tuple(seen)
 
     def forget(self) -> None:
@@ -301,7 +301,7 @@ def transform_for(model: AnyModel, resize: Resize | None = None) -> FrameTransfo
     return FrameTransform(model.image_size, resize or "bilinear")
 
 
-def _as_rgb(image: Any) -> NDArray[np.uint8]:
+def picture_rgb(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, str | PathLike):
         return read_picture(Path(fspath(image)))
     if hasattr(image, "convert"):  # a PIL image, told without importing PIL
