@@ -35,21 +35,29 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores the predictions in a folder. `single`: see `SequencePredictions`."""
+    """Scores the predictions in a folder.
+
+    `single`: see `SequencePredictions`. `flat`: the folder is that of the only sequence.
+    """
 
     data: DataSet
     predictions: Path
     options: ScoreOptions
     single: bool = False
+    flat: bool = False
+
+    def folder(self, sequence: VosSequence) -> Path:
+        """Where the predictions of a sequence are."""
+        return self.predictions if self.flat else self.predictions / sequence.name
 
     def read(self, sequence: VosSequence) -> SequencePredictions:
         """The reader of one sequence."""
-        return SequencePredictions(self.predictions / sequence.name, sequence, self.single)
+        return SequencePredictions(self.folder(sequence), sequence, self.single)
 
     def score(self, workers: Workers, progress: Progress) -> list[Scored]:
         """Score every sequence, in the order of the data set."""
         jobs = [
-            ScoreJob(sequence, self.predictions, self.options.metrics, self.single)
+            ScoreJob(sequence, self.folder(sequence), self.options.metrics, self.single)
             for sequence in self.data.sequences
         ]
         found: dict[str, Scored] = {job.name: scored for job, scored in workers.run(jobs, progress)}

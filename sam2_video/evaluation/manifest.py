@@ -103,21 +103,29 @@ def describe(
         "protocol": {"name": plan.protocol, "seed": plan.seed, "max_frames": plan.max_frames},
         "resolution": {"model": f"{side}x{side}", "results": "size of the frames"},
         "post_processing": {"threshold": "logit > 0", "fill_holes": 0, "overlaps": overlaps},
-        "data": {
-            "name": data.name,
-            "split": data.split,
-            "root": data.root,
-            "rule": data.rule,
-            "source": data.source,
-            "withheld": data.withheld,
-            "sequences": len(data.sequences),
-            "frames": sum(len(sequence.frame_names) for sequence in data.sequences),
-        },
-        "code": code_version(),
-        "versions": package_versions(),
-        "machine": machine(),
+        "data": data_facts(data),
+        **surroundings(),
         "identity": dict(identity),
     }
+
+
+def data_facts(data: DataSet) -> dict[str, Any]:
+    """Return what the data set says of itself."""
+    return {
+        "name": data.name,
+        "split": data.split,
+        "root": data.root,
+        "rule": data.rule,
+        "source": data.source,
+        "withheld": data.withheld,
+        "sequences": len(data.sequences),
+        "frames": sum(len(sequence.frame_names) for sequence in data.sequences),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Return code, versions and machine of this process."""
+    return {"code": code_version(), "versions": package_versions(), "machine": machine()}
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
@@ -141,6 +149,8 @@ def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
 
 def check_same(out: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Raise SinkError where a folder holds a run of another identity, with what differs."""
+    if before.get("command") != "evaluate":
+        raise SinkError(f"{out} holds scores of other predictions; choose another --out")
     plain = json.loads(json.dumps(identity))
     found = list(differences(before["identity"], plain))
     if found:

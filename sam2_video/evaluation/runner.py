@@ -122,6 +122,7 @@ class _Run:
         if kept:
             self.progress.say(f"{kept} of {len(sequences)} sequences are done already")
         failed: dict[str, str] = {}
+        self.progress.begin(sum(job.frames for job in jobs))
         for job, run in workers.run(jobs, self.progress):
             if run.error:
                 failed[job.name] = run.error

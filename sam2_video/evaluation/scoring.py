@@ -6,7 +6,6 @@ finds the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class ScoreJob:
     """The predictions of one sequence to be compared with its truth. `single`: see `SequencePredictions`."""
 
     sequence: VosSequence
-    predictions: Path  # of all sequences
+    folder: Path  # of this sequence's predictions
     options: MetricOptions
     single: bool = False
 
@@ -47,7 +46,7 @@ class ScoreJob:
 
     def run(self, worker: Any, advance: Advance) -> Scored:
         """Score the sequence; what is wrong with its files is in the answer."""
-        read = SequencePredictions(self.predictions / self.name, self.sequence, self.single)
+        read = SequencePredictions(self.folder, self.sequence, self.single)
         try:
             scores = tuple(score_objects(self.sequence, read, self.options))
         except DataError as error:
@@ -59,8 +58,3 @@ class ScoreJob:
     def failed(self, error: str) -> Scored:
         """Say that a worker could not do it."""
         return Scored(self.name, error=error)
-
-
-def all_scores(scored: Sequence[Scored]) -> list[ObjectScore]:
-    """The scores of all sequences, in their order."""
-    return [score for one in scored for score in one.scores]

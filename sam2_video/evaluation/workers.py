@@ -53,6 +53,7 @@ class Progress:
 
     advance: Advance = lambda _: None
     say: Callable[[str], object] = lambda _: None
+    begin: Callable[[int], object] = lambda _: None  # told how many frames there are to be tracked
 
 
 class Workers(Protocol):
