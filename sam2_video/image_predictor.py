@@ -192,12 +192,15 @@ class ImagePredictor:
         counts = {name: len(entries) for name, entries in given.items() if entries is not None}
         if len(set(counts.values())) != 1:
             raise PromptError(f"prompts of several objects come in equal numbers; got {counts or 'nothing'}")
+        self._picture(picture)
         prompts = []
-        for k in range(next(iter(counts.values()))):
+        for k in range(count := next(iter(counts.values()))):
             said = [None if entries is None else entries[k] for entries in given.values()]
             try:
                 prompts.append(self._prompt(picture, *said))
             except PromptError as error:
+                if count == 1:
+                    raise
                 raise PromptError(f"object {k} (counted from 0): {error}") from error
         return self._find(prompts, picture, multimask)
 

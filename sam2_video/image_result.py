@@ -55,9 +55,9 @@ class ImageResult:
         return torch.stack([self._full(row) for row in range(len(self.raw))])
 
     def logits_over_picture(self, row: int) -> Tensor:
-        """(h, w) logits of one mask that stretch over the picture and nothing else, as `FrameResult` has them.
+        """(h, w) logits of one mask that cover the picture and nothing else, as `FrameResult` has them.
 
-        Low-resolution ones where the model sees the picture squashed, else those at its own resolution.
+        Low-resolution ones where the model sees the picture squashed, else those at its own size.
         """
         return self._full(row) if self.transform.pads else self.logits[row]
 

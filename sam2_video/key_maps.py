@@ -72,28 +72,36 @@ _PROMPT_ENCODER: _Rows = (
     ("mask_downscaling.4", "mask_embed.layer_norm2"),
     ("mask_downscaling.6", "mask_embed.conv3"),
 )
-_MASK_DECODER: _Rows = (  # what the decoders of both families have
-    *_same("iou_token", "mask_tokens"),
-    *_below("transformer.layers.#", "transformer.layers.#", _numbered_norms(4)),
-    *(
-        row
-        for part in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
-        for row in _below(f"transformer.layers.#.{part}", f"transformer.layers.#.{part}", _ATTENTION)
-    ),
-    *_below("transformer.final_attn_token_to_image", "transformer.final_attn_token_to_image", _ATTENTION),
-    ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
-    ("output_upscaling.0", "upscale_conv1"),
-    ("output_upscaling.1", "upscale_layer_norm"),
-    ("output_upscaling.3", "upscale_conv2"),
-    *_below("output_hypernetworks_mlps.#", "output_hypernetworks_mlps.#", _MLP3),
-    *_below("iou_prediction_head", "iou_prediction_head", _MLP3),
-)
-_MASK_DECODER_2: _Rows = (
-    *_MASK_DECODER,
+
+
+def _mask_decoder(attention: _Rows, mlp: _Rows) -> _Rows:
+    """What the decoders of both families have, around the names inside their attention and MLPs."""
+    layers = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
+    return (
+        *_same("iou_token", "mask_tokens"),
+        *_below("transformer.layers.#", "transformer.layers.#", _numbered_norms(4)),
+        *_below("transformer.layers.#.mlp", "transformer.layers.#.mlp", mlp),
+        *(
+            row
+            for part in layers
+            for row in _below(f"transformer.layers.#.{part}", f"transformer.layers.#.{part}", attention)
+        ),
+        *_below("transformer.final_attn_token_to_image", "transformer.final_attn_token_to_image", attention),
+        ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
+        ("output_upscaling.0", "upscale_conv1"),
+        ("output_upscaling.1", "upscale_layer_norm"),
+        ("output_upscaling.3", "upscale_conv2"),
+        *_below("output_hypernetworks_mlps.#", "output_hypernetworks_mlps.#", _MLP3),
+        *_below("iou_prediction_head", "iou_prediction_head", _MLP3),
+    )
+
+
+_MASK_DECODER: _Rows = (
+    *_mask_decoder(_ATTENTION, _MLP2),
     *_same("obj_score_token", "conv_s0", "conv_s1"),
-    *_below("transformer.layers.#.mlp", "transformer.layers.#.mlp", _MLP2),
     *_below("pred_obj_score_head", "pred_obj_score_head", _MLP3),
 )
+_MASK_DECODER_1 = _mask_decoder(_same("q_proj", "k_proj", "v_proj", "out_proj"), _same("lin1", "lin2"))
 _VIT: _Rows = (
     *_same("pos_embed"),
     ("patch_embed.proj", "patch_embed.projection"),
@@ -121,13 +129,12 @@ _SAM2: _Rows = (
     *_below("memory_attention", "memory_attention", _MEMORY_ATTENTION),
     *_below("memory_encoder", "memory_encoder", _MEMORY_ENCODER),
     *_below("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
-    *_below("sam_mask_decoder", "mask_decoder", _MASK_DECODER_2),
+    *_below("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
 )
 _SAM1: _Rows = (
     *_below("image_encoder", "vision_encoder", _VIT),
     *_below("prompt_encoder", "prompt_encoder", (*_PROMPT_ENCODER, ("point_embeddings.#", "point_embed.#"))),
-    *_below("mask_decoder", "mask_decoder", _MASK_DECODER),
-    *_below("mask_decoder", "mask_decoder", _same(*(f"transformer.layers.#.mlp.lin{i}" for i in (1, 2)))),
+    *_below("mask_decoder", "mask_decoder", _MASK_DECODER_1),
 )
 _HUB_MATRICES = (
     "shared_image_embedding.positional_embedding",

@@ -40,7 +40,7 @@ class Sam1TwoWayTransformer(TwoWayTransformer):
 
 
 class Sam1MaskDecoder(nn.Module):
-    """SAM 2's decoder before it had skip connections and a presence score; IoUs are not squeezed into 0..1."""
+    """SAM 2's decoder before it had skip connections and a presence score; IoUs may leave 0..1."""
 
     def __init__(self, *, width: int, transformer: Sam1TwoWayTransformer) -> None:
         super().__init__()
