@@ -1,6 +1,6 @@
 """How well does a model track, next to what needs no network at all?
 
-    python benchmarks/vos_quality.py DAVIS_FOLDER [--model nano] [--prompts mask,box,click]
+    python benchmarks/vos_quality.py DAVIS_FOLDER [--model nano] [--prompts mask,box,click1]
 
 Mean J, F and J&F over the sequences of a folder in DAVIS layout, the first and last frame not scored. The
 peers are measured in the same run: copying the first mask to every frame, and warping it along by OpenCV's
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 import sam2_video
 from sam2_video.evaluation.datasets import open_dataset
-from sam2_video.evaluation.metrics import Score, average_score, score_sequence
+from sam2_video.evaluation.in_memory import track_and_score
+from sam2_video.evaluation.scores import Means, Summary, score_objects, summarise
 from sam2_video.evaluation.sequences import VosSequence
-from sam2_video.evaluation.vos import evaluate_davis
 
 Masks = list[NDArray[np.bool_]]
 
@@ -47,23 +47,25 @@ def warp_by_flow(sequence: VosSequence, mask: NDArray[np.bool_]) -> Masks:
     return masks
 
 
-def score_peer(folder: Path, track: Callable[[VosSequence, NDArray[np.bool_]], Masks]) -> Score:
+def score_peer(
+    sequences: Sequence[VosSequence], track: Callable[[VosSequence, NDArray[np.bool_]], Masks]
+) -> Summary:
     scores = []
-    for sequence in open_dataset(folder, "davis2017", "all").sequences:
-        truth = [sequence.masks(frame) or {} for frame in range(len(sequence.frame_names))]
-        absent = np.zeros(sequence.size, dtype=np.bool_)
-        for object_id, first in truth[0].items():
-            masks = track(sequence, first)
-            scores.append(score_sequence(masks, [found.get(object_id, absent) for found in truth]))
-    return average_score(scores)
+    for sequence in sequences:
+        tracked = {k: track(sequence, first) for k, first in (sequence.masks(0) or {}).items()}
+        scores += score_objects(sequence, lambda t, all_=tracked: {k: masks[t] for k, masks in all_.items()})
+    return summarise(scores)
 
 
-def show(name: str, score: Score, began: float, per_sequence: dict[str, Score] | None = None) -> None:
+def show(name: str, summary: Summary, began: float, *, each: bool = False) -> None:
     took = time.perf_counter() - began
-    figures = f"J {100 * score.j:5.1f}  F {100 * score.f:5.1f}  J&F {100 * score.jandf:5.1f}"
-    print(f"{name:24s} {figures}   {took:6.1f} s")
-    for sequence, one in (per_sequence or {}).items():
-        print(f"    {sequence:20s} J {100 * one.j:5.1f}  F {100 * one.f:5.1f}")
+    print(f"{name:24s} {figures(summary.overall)}   {took:6.1f} s")
+    for sequence, means in summary.by_sequence.items() if each else ():
+        print(f"    {sequence:20s} {figures(means)}")
+
+
+def figures(means: Means) -> str:
+    return f"J {100 * means.j.mean:5.1f}  F {100 * means.f.mean:5.1f}  J&F {100 * means.jandf:5.1f}"
 
 
 def main() -> None:
@@ -72,21 +74,21 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--prompts", default="mask,box,click")
+    parser.add_argument("--prompts", default="mask,box,click1", help="protocols, see docs/protocols.md")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--max-frames", type=int)
     parser.add_argument("--sequences", action="store_true", help="also print every sequence")
     args = parser.parse_args()
+    sequences = open_dataset(args.folder, "davis2017", "all").sequences
     if args.max_frames is None:
         for name, track in (("copy the first mask", copy_first), ("DIS optical flow", warp_by_flow)):
             began = time.perf_counter()
-            show(name, score_peer(args.folder, track), began)
-    model = sam2_video.load_model(args.model, dtype=args.dtype)
+            show(name, score_peer(sequences, track), began)
+    predictor = sam2_video.VideoPredictor(sam2_video.load_model(args.model, dtype=args.dtype))
     for prompt in args.prompts.split(","):
         began = time.perf_counter()
-        report = evaluate_davis(model, args.folder, prompt=prompt, max_frames=args.max_frames)
-        each = report.sequences if args.sequences else None
-        show(f"{Path(args.model).stem}, {prompt} given", Score(report.j, report.f), began, each)
+        summary = track_and_score(predictor, sequences, prompt, max_frames=args.max_frames)
+        show(f"{Path(args.model).stem}, {prompt} given", summary, began, each=args.sequences)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sam2_video.checkpoint import list_models, load_model
     from sam2_video.config import build_model
     from sam2_video.image_predictor import ImagePredictor
+    from sam2_video.mask_generator import MaskGenerator
     from sam2_video.prompts import read_prompts
     from sam2_video.types import (
         CheckpointError,
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "FrameResult",
     "ImagePredictor",
+    "MaskGenerator",
     "Prompt",
     "PromptError",
     "Sam2VideoError",
@@ -53,6 +55,7 @@ _HOMES = {
     "DataError": "types",
     "FrameResult": "types",
     "ImagePredictor": "image_predictor",
+    "MaskGenerator": "mask_generator",
     "Prompt": "types",
     "PromptError": "types",
     "Sam2VideoError": "types",

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sam2_video.config import build_model, model_names
+from sam2_video.config import build_model, compose_config, model_names
 from sam2_video.download import cache_folder, cached_file, download_model, hash_file, is_offline
 from sam2_video.key_maps import from_hub_layout, to_hub_layout
-from sam2_video.model.sam2 import SAM2
+from sam2_video.model.sam1 import AnyModel
 from sam2_video.registry import ModelInfo, closest_released, find_hub_model, find_model, list_models
 from sam2_video.types import CheckpointError
 from sam2_video.weight_files import (
@@ -41,6 +41,7 @@ __all__ = [
     "list_models",
     "load_model",
     "load_weights",
+    "model_config",
     "read_weights",
     "resolve_device",
     "save_weights",
@@ -63,7 +64,7 @@ def load_model(
     offline: bool = False,
     cache_dir: str | Path | None = None,
     progress: bool = True,
-) -> SAM2:
+) -> AnyModel:
     """Build a model and fill it with weights; it comes in eval mode.
 
     `name_or_path` is one of: a name of `list_models()`; a weights file or a folder in the Hugging Face
@@ -132,6 +133,22 @@ def identify_weights(name_or_path: str | Path) -> tuple[Path, str]:
     return file, (None if info is None else info.sha256) or hash_file(file)
 
 
+def model_config(
+    name_or_path: str | Path, *, checkpoint: str | Path | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the whole configuration that `load_model` builds with these arguments, as plain values.
+
+    Fetches weights that are not here. Raises CheckpointError and ConfigError as `load_model` does.
+    """
+    from omegaconf import OmegaConf
+
+    config, path = _locate(name_or_path, checkpoint, offline=False, cache_dir=None, progress=True)
+    built, found = _architecture(read_weights(path), path, config)
+    plain = OmegaConf.to_container(compose_config("model", built, (*found, *overrides)), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
 def _architecture(
     weights: Weights, path: Path, config: str | Path | None
 ) -> tuple[str | Path, tuple[str, ...]]:
@@ -145,10 +162,9 @@ def _architecture(
     if name is None:
         known = ", ".join(info.name for info in list_models())
         raise CheckpointError(
-            f"cannot tell the architecture from {path}: its {len(weights.state)} weights have no "
-            "image_encoder.trunk "
-            "(SAM 1 weights, or only part of a model). If you know it, give a name and checkpoint=; "
-            f"known are {known}"
+            f"cannot tell the architecture from {path}: its {len(weights.state)} weights have no blocks of "
+            "an image_encoder (only part of a model, or another kind). If you know it, give a name and "
+            f"checkpoint=; known are {known}"
         )
     return name, weights.overrides
 
@@ -176,7 +192,7 @@ def _recorded_architecture(weights: Weights, path: Path) -> tuple[str, tuple[str
     return name, tuple(overrides)
 
 
-def _build_uninitialised(config: str | Path, overrides: Sequence[str]) -> SAM2:
+def _build_uninitialised(config: str | Path, overrides: Sequence[str]) -> AnyModel:
     """Build the network without drawing random numbers for weights that will be replaced.
 
     Not on the meta device: tables that are in no checkpoint would be lost there.

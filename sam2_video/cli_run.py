@@ -12,7 +12,7 @@ from sam2_video.types import ObjectInfo, SinkError
 
 if TYPE_CHECKING:
     from sam2_video.cli_prompts import PlacedPrompt
-    from sam2_video.model.sam2 import SAM2
+    from sam2_video.model.sam1 import AnyModel
 
 RECORD = "run.json"
 # What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
@@ -31,7 +31,7 @@ class ModelOptions:
     overrides: tuple[str, ...] = ()
 
 
-def load(options: ModelOptions) -> SAM2:
+def load(options: ModelOptions) -> AnyModel:
     """Load the model. Raises CheckpointError and ConfigError."""
     import torch
 

@@ -92,7 +92,9 @@ def as_frame(
     return FrameResult(
         frame=0,
         object_ids=tuple(placed.object_id for placed in prompts),
-        logits=torch.stack([result.logits[row] for result, row in zip(results, rows, strict=True)]),
+        logits=torch.stack(
+            [result.logits_over_picture(row) for result, row in zip(results, rows, strict=True)]
+        ),
         iou=torch.stack([result.iou[row] for result, row in zip(results, rows, strict=True)]),
         presence=torch.tensor([result.presence for result in results]),
         size=size,

@@ -16,7 +16,7 @@ from sam2_video.types import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from sam2_video.model.sam2 import SAM2
+    from sam2_video.model.sam1 import AnyModel
 
 OWN_PREFIX = "sam2_video."
 
@@ -29,9 +29,7 @@ def config_folder() -> Path:
 
 def model_names() -> tuple[str, ...]:
     """Names that `build_model` knows."""
-    return tuple(
-        sorted(path.stem for path in (config_folder() / "model").glob("*.yaml") if path.stem != "base")
-    )
+    return _names("model")
 
 
 def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -89,22 +87,29 @@ def instantiate_config(config: DictConfig, *, allow: Sequence[str] = ()) -> Any:
 
 def build_model(
     name_or_path: str | Path, overrides: Sequence[str] = (), *, allow: Sequence[str] = ()
-) -> SAM2:
+) -> AnyModel:
     """Build a network without weights, by packaged name or by the path of a YAML file.
 
     `overrides` are Hydra's, for example `["image_size=512", "model.trunk.embed_dim=48"]`. Raises ConfigError.
     """
     from omegaconf import OmegaConf
 
+    from sam2_video.model.sam1 import SAM1
     from sam2_video.model.sam2 import SAM2
 
     config = compose_config("model", name_or_path, overrides)
     if not OmegaConf.is_dict(config.get("model")):
         raise ConfigError(f"{name_or_path} has no node 'model'; start from one of {', '.join(model_names())}")
     model = instantiate_config(config.model, allow=allow)
-    if not isinstance(model, SAM2):
-        raise ConfigError(f"{name_or_path} builds a {type(model).__name__}, expected a SAM2")
+    if not isinstance(model, SAM2 | SAM1):
+        raise ConfigError(f"{name_or_path} builds a {type(model).__name__}, expected a SAM2 or a SAM1")
     return model
+
+
+def _names(group: str) -> tuple[str, ...]:
+    """The packaged configurations of a group; what others build on is none of its own."""
+    found = (path.stem for path in (config_folder() / group).glob("*.yaml"))
+    return tuple(sorted(name for name in found if not name.startswith("base")))
 
 
 def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]:
@@ -115,9 +120,9 @@ def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]
         return packaged, f"{group}/{text}", []
     path = Path(text).expanduser()
     if path.suffix != ".yaml":
-        names = ", ".join(sorted(p.stem for p in (packaged / group).glob("*.yaml") if p.stem != "base"))
         raise ConfigError(
-            f"no {group} configuration is called {text!r}; known: {names}; or give the path of a .yaml file"
+            f"no {group} configuration is called {text!r}; known: {', '.join(_names(group))}; "
+            "or give the path of a .yaml file"
         )
     if not path.is_file():
         raise ConfigError(f"configuration file {path} does not exist")

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from sam2_video.fingerprint import weights_fingerprint
-from sam2_video.model.sam2 import SAM2
+from sam2_video.model.sam1 import AnyModel
 from sam2_video.sinks.base import make_folder, write_whole
 from sam2_video.types import CheckpointError, DataError
 
@@ -41,7 +41,7 @@ class ImageEmbedding:
 class Identity:
     """What tells one model from another; hashing all weights is done once, and again when they change."""
 
-    def __init__(self, model: SAM2) -> None:
+    def __init__(self, model: AnyModel) -> None:
         self._model = model
         self._seen: tuple[object, ...] | None = None
         self._hash = ""
@@ -78,7 +78,7 @@ def save_embedding(embedding: ImageEmbedding, path: str | Path, identity: Identi
     write_whole(path, save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
-def load_embedding(path: str | Path, model: SAM2, identity: Identity) -> ImageEmbedding:
+def load_embedding(path: str | Path, model: AnyModel, identity: Identity) -> ImageEmbedding:
     """Read a file of `save_embedding` onto the model's device.
 
     Raises DataError for what is missing, damaged or no such file, CheckpointError for a file that belongs to
@@ -141,7 +141,7 @@ def _check_model(path: Path, header: Mapping[str, Any], expected: Mapping[str, A
     )
 
 
-def _check_maps(path: Path, shapes: Mapping[str, tuple[int, ...]], model: SAM2) -> None:
+def _check_maps(path: Path, shapes: Mapping[str, tuple[int, ...]], model: AnyModel) -> None:
     coarse, *fine = model.feature_shapes(model.image_size)
     expected = {"coarse": coarse, **{f"fine.{k}": shape for k, shape in enumerate(fine)}}
     if dict(shapes) != expected:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from sam2_video.image_embedding import Identity, ImageEmbedding, load_embedding, save_embedding
 from sam2_video.image_result import ImageBatch, ImageResult, MaskRules
-from sam2_video.model.sam2 import SAM2
+from sam2_video.model.sam1 import SAM1, AnyModel
 from sam2_video.sources import read_picture
-from sam2_video.transforms import FrameTransform, Resize, make_prompt
+from sam2_video.transforms import FrameTransform, PaddedTransform, Resize, make_prompt
 from sam2_video.types import Prompt, PromptError, PromptTensors, Recall, Sam2VideoError
 
 __all__ = ["ImageBatch", "ImagePredictor", "ImageResult", "MaskRules"]
@@ -29,23 +29,23 @@ IMAGE_BATCH = 4  # pictures that are encoded at once, likewise
 class ImagePredictor:
     """Find objects in pictures: `set_image`, then `predict` as often as you like.
 
-    `resize`: see `FrameTransform`. `mask_threshold`, `max_hole_area`, `max_sprinkle_area`: see `MaskRules`.
+    `resize`: see `transform_for`. `mask_threshold`, `max_hole_area`, `max_sprinkle_area`: see `MaskRules`.
     Raises ValueError for settings that mean nothing.
     """
 
     def __init__(
         self,
-        model: SAM2,
+        model: AnyModel,
         *,
-        resize: Resize = "bilinear",
+        resize: Resize | None = None,
         mask_threshold: float = 0.0,
         max_hole_area: int = 0,
         max_sprinkle_area: int = 0,
     ) -> None:
         if max_hole_area < 0 or max_sprinkle_area < 0:
             raise ValueError(f"areas count pixels from 0 on; got {max_hole_area} and {max_sprinkle_area}")
-        self.model = model.eval()
-        self.transform = FrameTransform(model.image_size, resize)
+        self.model: AnyModel = model.eval()
+        self.transform = transform_for(model, resize)
         self.rules = MaskRules(mask_threshold, max_hole_area, max_sprinkle_area)
         self._identity = Identity(self.model)
         self._seen: tuple[ImageEmbedding, ...] = ()
@@ -55,7 +55,7 @@ class ImagePredictor:
         cls,
         name_or_path: str,
         *,
-        resize: Resize = "bilinear",
+        resize: Resize | None = None,
         mask_threshold: float = 0.0,
         max_hole_area: int = 0,
         max_sprinkle_area: int = 0,
@@ -94,7 +94,7 @@ class ImagePredictor:
             raise ValueError(f"pictures are encoded one or more at a time; got batch={batch}")
         seen: list[ImageEmbedding] = []
         for start in range(0, len(images), batch):
-            seen += self._encode([_as_rgb(image) for image in images[start : start + batch]])
+            seen += self._encode([picture_rgb(image) for image in images[start : start + batch]])
         self._seen = tuple(seen)
 
     def forget(self) -> None:
@@ -192,12 +192,15 @@ class ImagePredictor:
         counts = {name: len(entries) for name, entries in given.items() if entries is not None}
         if len(set(counts.values())) != 1:
             raise PromptError(f"prompts of several objects come in equal numbers; got {counts or 'nothing'}")
+        self._picture(picture)
         prompts = []
-        for k in range(next(iter(counts.values()))):
+        for k in range(count := next(iter(counts.values()))):
             said = [None if entries is None else entries[k] for entries in given.values()]
             try:
                 prompts.append(self._prompt(picture, *said))
             except PromptError as error:
+                if count == 1:
+                    raise
                 raise PromptError(f"object {k} (counted from 0): {error}") from error
         return self._find(prompts, picture, multimask)
 
@@ -291,7 +294,17 @@ class ImagePredictor:
         return logits.reshape(1, 1, side, side)
 
 
-def _as_rgb(image: Any) -> NDArray[np.uint8]:
+def transform_for(model: AnyModel, resize: Resize | None = None) -> FrameTransform:
+    """How pictures come into the model frame: SAM 2 squashes them, SAM 1 keeps their proportions and pads.
+
+    Unless another `resize` is asked for, both are resized as the reference resizes arrays.
+    """
+    if isinstance(model, SAM1):
+        return PaddedTransform(model.image_size, resize or "bilinear_pil")
+    return FrameTransform(model.image_size, resize or "bilinear")
+
+
+def picture_rgb(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, str | PathLike):
         return read_picture(Path(fspath(image)))
     if hasattr(image, "convert"):  # a PIL image, told without importing PIL

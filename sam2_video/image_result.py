@@ -54,6 +54,13 @@ class ImageResult:
         """(K, H, W) float32 logits at the picture's own resolution, of which `masks` shows the sign."""
         return torch.stack([self._full(row) for row in range(len(self.raw))])
 
+    def logits_over_picture(self, row: int) -> Tensor:
+        """(h, w) logits of one mask that cover the picture and nothing else, as `FrameResult` has them.
+
+        Low-resolution ones where the model sees the picture squashed, else those at its own size.
+        """
+        return self._full(row) if self.transform.pads else self.logits[row]
+
     def _full(self, row: int) -> Tensor:
         rules = self.rules
         logits = clean_logits(

@@ -1,14 +1,16 @@
 """Weights by other names: the layout in which the Hugging Face hub stores the same models.
 
-One table, read in both directions, pairs our (the released) names with those of `transformers`'
-`Sam2VideoModel`. Only two things are more than a renaming: the four point embeddings, which are rows of one
-matrix there, and the random matrix of the positional encoding, which is stored twice there.
+One table for each family, read in both directions, pairs our (the released) names with those of
+`transformers`' `Sam2VideoModel` and `SamModel`. Only two things are more than a renaming: the four point
+embeddings, which are rows of one matrix in `Sam2VideoModel`, and the random matrix of the positional
+encoding, which is stored twice in both.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -70,28 +72,50 @@ _PROMPT_ENCODER: _Rows = (
     ("mask_downscaling.4", "mask_embed.layer_norm2"),
     ("mask_downscaling.6", "mask_embed.conv3"),
 )
+
+
+def _mask_decoder(attention: _Rows, mlp: _Rows) -> _Rows:
+    """What the decoders of both families have, around the names inside their attention and MLPs."""
+    layers = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
+    return (
+        *_same("iou_token", "mask_tokens"),
+        *_below("transformer.layers.#", "transformer.layers.#", _numbered_norms(4)),
+        *_below("transformer.layers.#.mlp", "transformer.layers.#.mlp", mlp),
+        *(
+            row
+            for part in layers
+            for row in _below(f"transformer.layers.#.{part}", f"transformer.layers.#.{part}", attention)
+        ),
+        *_below("transformer.final_attn_token_to_image", "transformer.final_attn_token_to_image", attention),
+        ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
+        ("output_upscaling.0", "upscale_conv1"),
+        ("output_upscaling.1", "upscale_layer_norm"),
+        ("output_upscaling.3", "upscale_conv2"),
+        *_below("output_hypernetworks_mlps.#", "output_hypernetworks_mlps.#", _MLP3),
+        *_below("iou_prediction_head", "iou_prediction_head", _MLP3),
+    )
+
+
 _MASK_DECODER: _Rows = (
-    *_same("iou_token", "mask_tokens", "obj_score_token", "conv_s0", "conv_s1"),
-    *_below("transformer.layers.#", "transformer.layers.#", _numbered_norms(4)),
-    *_below("transformer.layers.#.mlp", "transformer.layers.#.mlp", _MLP2),
-    *(
-        row
-        for part in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
-        for row in _below(f"transformer.layers.#.{part}", f"transformer.layers.#.{part}", _ATTENTION)
-    ),
-    *_below("transformer.final_attn_token_to_image", "transformer.final_attn_token_to_image", _ATTENTION),
-    ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
-    ("output_upscaling.0", "upscale_conv1"),
-    ("output_upscaling.1", "upscale_layer_norm"),
-    ("output_upscaling.3", "upscale_conv2"),
-    *_below("output_hypernetworks_mlps.#", "output_hypernetworks_mlps.#", _MLP3),
-    *_below("iou_prediction_head", "iou_prediction_head", _MLP3),
+    *_mask_decoder(_ATTENTION, _MLP2),
+    *_same("obj_score_token", "conv_s0", "conv_s1"),
     *_below("pred_obj_score_head", "pred_obj_score_head", _MLP3),
+)
+_MASK_DECODER_1 = _mask_decoder(_same("q_proj", "k_proj", "v_proj", "out_proj"), _same("lin1", "lin2"))
+_VIT: _Rows = (
+    *_same("pos_embed"),
+    ("patch_embed.proj", "patch_embed.projection"),
+    *_below("blocks.#", "layers.#", (*_numbered_norms(2), *_same("mlp.lin1", "mlp.lin2"))),
+    *_below("blocks.#.attn", "layers.#.attn", _same("qkv", "proj", "rel_pos_h", "rel_pos_w")),
+    ("neck.0", "neck.conv1"),
+    ("neck.1", "neck.layer_norm1"),
+    ("neck.2", "neck.conv2"),
+    ("neck.3", "neck.layer_norm2"),
 )
 
 # Names without their last ".weight" or ".bias". "#" stands for any number, and is always the first one in a
 # name.
-_TABLE: _Rows = (
+_SAM2: _Rows = (
     ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
     ("no_mem_embed", "no_memory_embedding"),
     ("no_mem_pos_enc", "no_memory_positional_encoding"),
@@ -107,16 +131,45 @@ _TABLE: _Rows = (
     *_below("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
     *_below("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
 )
-_TO_HUB = dict(_TABLE)
-_FROM_HUB = {theirs: ours for ours, theirs in _TABLE}
-
-_POINTS = tuple(f"sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4))
-_HUB_POINTS = "prompt_encoder.point_embed.weight"
-_MATRIX = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+_SAM1: _Rows = (
+    *_below("image_encoder", "vision_encoder", _VIT),
+    *_below("prompt_encoder", "prompt_encoder", (*_PROMPT_ENCODER, ("point_embeddings.#", "point_embed.#"))),
+    *_below("mask_decoder", "mask_decoder", _MASK_DECODER_1),
+)
 _HUB_MATRICES = (
     "shared_image_embedding.positional_embedding",
     "prompt_encoder.shared_embedding.positional_embedding",
 )
+_HUB_POINTS = "prompt_encoder.point_embed.weight"  # of SAM 2: all four in one
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Two layouts of one kind of model."""
+
+    rows: _Rows
+    matrix: str  # the random matrix of the positional encoding
+    points: tuple[str, ...]  # of ours, where theirs are one matrix
+    ours: str  # what people call our layout
+    theirs: str
+
+
+_FAMILIES = {
+    2: _Family(
+        _SAM2,
+        "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+        tuple(f"sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)),
+        "a released SAM 2 model",
+        "transformers' Sam2VideoModel",
+    ),
+    1: _Family(
+        _SAM1,
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+        (),
+        "a released SAM 1 model",
+        "transformers' SamModel",
+    ),
+}
 
 
 def is_hub_layout(names: Iterable[str]) -> bool:
@@ -125,41 +178,47 @@ def is_hub_layout(names: Iterable[str]) -> bool:
 
 
 def to_hub_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename released weights to the names of `transformers`' `Sam2VideoModel`.
+    """Rename released weights to the names of `transformers`' `Sam2VideoModel` or `SamModel`.
 
     Raises CheckpointError for unknown names.
     """
+    family = _FAMILIES[
+        1 if any(name.startswith(("image_encoder.blocks.", "mask_dec")) for name in state) else 2
+    ]
     rest = dict(state)
     out: dict[str, Tensor] = {}
-    points = [rest.pop(name) for name in _POINTS if name in rest]
+    points = [rest.pop(name) for name in family.points if name in rest]
     if points:
         out[_HUB_POINTS] = torch.cat(points)  # 4 x (1, C) -> (4, C)
-    if _MATRIX in rest:
-        matrix = rest.pop(_MATRIX)
+    if family.matrix in rest:
+        matrix = rest.pop(family.matrix)
         out.update({name: matrix.clone() for name in _HUB_MATRICES})
-    return out | _rename(rest, _TO_HUB, "a released SAM 2 model")
+    return out | _rename(rest, dict(family.rows), family.ours)
 
 
 def from_hub_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename weights of `Sam2VideoModel` or `Sam2Model` to the released names.
+    """Rename weights of `Sam2VideoModel`, `Sam2Model` or `SamModel` to the released names.
 
     Raises CheckpointError for unknown names, and where the two copies of the positional matrix differ.
     """
+    family = _FAMILIES[1 if any(name.startswith("vision_encoder.layers.") for name in state) else 2]
     rest = dict(state)
     out: dict[str, Tensor] = {}
-    if _HUB_POINTS in rest:
+    if family.points and _HUB_POINTS in rest:
         rows = rest.pop(_HUB_POINTS)
-        if rows.shape[0] != len(_POINTS):
-            raise CheckpointError(f"{_HUB_POINTS} has {rows.shape[0]} rows, expected {len(_POINTS)}")
-        out.update({name: row.clone() for name, row in zip(_POINTS, torch.split(rows, 1), strict=True)})
+        if rows.shape[0] != len(family.points):
+            raise CheckpointError(f"{_HUB_POINTS} has {rows.shape[0]} rows, expected {len(family.points)}")
+        parts = zip(family.points, torch.split(rows, 1), strict=True)
+        out.update({name: row.clone() for name, row in parts})
     matrices = [rest.pop(name) for name in _HUB_MATRICES if name in rest]  # one, in files that tie the two
     if matrices:
         if not all(torch.equal(matrices[0], other) for other in matrices[1:]):
             raise CheckpointError(
                 f"{' and '.join(_HUB_MATRICES)} differ; released models have one such matrix"
             )
-        out[_MATRIX] = matrices[0]
-    return out | _rename(rest, _FROM_HUB, "transformers' Sam2VideoModel")
+        out[family.matrix] = matrices[0]
+    back = {theirs: ours for ours, theirs in family.rows}
+    return out | _rename(rest, back, family.theirs)
 
 
 def _rename(state: Mapping[str, Tensor], table: Mapping[str, str], layout: str) -> dict[str, Tensor]:

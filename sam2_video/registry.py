@@ -1,7 +1,8 @@
 """The models that can be loaded by name: where their weights are, how large, under which licence.
 
-Sizes and SHA-256 hashes are those of the files Meta published (the same bytes at both addresses), as listed
-on the model pages of the hub. This module knows facts only; fetching is in `download`, loading in
+Sizes and SHA-256 hashes are those of the files Meta published: for SAM 2 as listed on the model pages of the
+hub (the same bytes at both addresses), for SAM 1, where the hub has another layout, as public projects record
+them that check their downloads. This module knows facts only; fetching is in `download`, loading in
 `checkpoint`.
 """
 
@@ -17,6 +18,7 @@ from sam2_video.types import CheckpointError
 BUNDLED_WEIGHTS = Path(__file__).parent / "weights"
 PARAMETERS_KEY = "sam2_video.parameters"  # header entry that `save_weights` leaves
 _OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything_2"
+_OFFICIAL_1 = "https://dl.fbaipublicfiles.com/segment_anything"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ _TRUNKS = {
     "base_plus": _Trunk(112, 24),
     "large": _Trunk(144, 48),
 }
+_TRUNKS_1 = {"b": _Trunk(768, 12), "l": _Trunk(1024, 24), "h": _Trunk(1280, 32)}
 
 
 def _released(generation: str, size: str, size_bytes: int, parameters: int, sha256: str) -> ModelInfo:
@@ -90,12 +93,36 @@ RELEASED: tuple[ModelInfo, ...] = (
     _released("2.0", "large", 897_952_466, 224_430_130,
               "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
 )
+
+
+def _released_1(size: str, suffix: str, size_bytes: int, parameters: int, sha256: str) -> ModelInfo:
+    return ModelInfo(
+        name=f"sam_vit_{size}",
+        url=f"{_OFFICIAL_1}/sam_vit_{size}_{suffix}.pth",
+        hub_id=None,  # the hub's copies have another layout, and other bytes
+        hub_filename=None,
+        size_bytes=size_bytes,
+        parameters=parameters,
+        licence="Apache-2.0",
+        sha256=sha256,
+        bundled=False,
+    )
+
+
+RELEASED_1: tuple[ModelInfo, ...] = (
+    _released_1("b", "01ec64", 375_042_383, 93_735_472,
+                "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+    _released_1("l", "0b3195", 1_249_524_607, 312_342_832,
+                "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+    _released_1("h", "4b8939", 2_564_550_879, 641_090_608,
+                "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+)
 # fmt: on
 
 
 def list_models() -> tuple[ModelInfo, ...]:
-    """Return the bundled model and the eight released ones."""
-    return (_bundled("nano"), *RELEASED)
+    """Return the bundled model, the eight released SAM 2 models, and the three SAM 1 models for pictures."""
+    return (_bundled("nano"), *RELEASED, *RELEASED_1)
 
 
 def find_model(name: str) -> ModelInfo:
@@ -114,15 +141,19 @@ def find_hub_model(hub_id: str) -> ModelInfo | None:
 
 def closest_released(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Return the released model most like a state dict of these shapes; None if it has no trunk."""
-    projection = shapes.get("image_encoder.trunk.patch_embed.proj.weight")
-    blocks = _count_blocks(shapes)
+    first = any(name.startswith("image_encoder.blocks.") for name in shapes)
+    prefix, trunks = ("image_encoder.", _TRUNKS_1) if first else ("image_encoder.trunk.", _TRUNKS)
+    projection = shapes.get(f"{prefix}patch_embed.proj.weight")
+    blocks = _count_blocks(shapes, f"{prefix}blocks.")
     if not projection or not blocks:
         return None
 
     def distance(trunk: _Trunk) -> float:
         return abs(math.log2(projection[0] / trunk.width)) + abs(math.log2(blocks / trunk.blocks))
 
-    size = min(_TRUNKS, key=lambda size: distance(_TRUNKS[size]))
+    size = min(trunks, key=lambda size: distance(trunks[size]))
+    if first:
+        return f"sam_vit_{size}"
     family = "sam2.1" if any(name.startswith(ONLY_IN_2_1) for name in shapes) else "sam2"
     return f"{family}_hiera_{size}"
 
@@ -131,8 +162,7 @@ def closest_released(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
 ONLY_IN_2_1 = ("no_obj_embed_spatial", "obj_ptr_tpos_proj.")
 
 
-def _count_blocks(names: Iterable[str]) -> int:
-    prefix = "image_encoder.trunk.blocks."
+def _count_blocks(names: Iterable[str], prefix: str) -> int:
     return len({name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)})
 
 

@@ -35,6 +35,7 @@ class FrameTransform:
     size: int
     resize: Resize = "bilinear"
     logit_limit: ClassVar[float] = LOGIT_LIMIT
+    pads: ClassVar[bool] = False  # does the square hold more than the frame?
 
     def __post_init__(self) -> None:
         if self.resize not in (known := get_args(Resize)):
@@ -118,6 +119,7 @@ class PaddedTransform(FrameTransform):
     The zeros come after normalising and lie to the right and below.
     """
 
+    pads: ClassVar[bool] = True
     logit_limit: ClassVar[float] = float("inf")  # SAM 1 was trained with its logits fed back as they are
 
     def extent(self, size: Size) -> Size:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sam2_video.fingerprint import weights_fingerprint
 from sam2_video.memory import MemoryPolicy
+from sam2_video.model.sam1 import AnyModel, with_memory
 from sam2_video.model.sam2 import COARSE_STRIDE, SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
 from sam2_video.recalled import RecalledMemories
@@ -56,12 +57,12 @@ class VideoPredictor:
     low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
     result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
     `SessionOptions`; they are there for comparing with the reference. Raises ValueError for a memory that
-    the model has no time codes for.
+    the model has no time codes for, ConfigError for a SAM 1 model, which has no memory.
     """
 
     def __init__(
         self,
-        model: SAM2,
+        model: AnyModel,
         *,
         memory: MemoryPolicy | None = None,
         fill_holes: int = 0,
@@ -69,12 +70,13 @@ class VideoPredictor:
         resize: Resize = "bilinear",
         keep_corrections: bool = True,
     ) -> None:
-        self.model = model.eval()
-        self.memory = memory or MemoryPolicy(recent=model.memory_slots - 1)
-        if self.memory.recent >= model.memory_slots:
+        self.model = with_memory(model, "tracking").eval()
+        recent = self.model.memory_slots - 1
+        self.memory = memory or MemoryPolicy(recent=recent)
+        if self.memory.recent > recent:
             raise ValueError(
-                f"recent={self.memory.recent} asks for more recent frames than the {model.memory_slots - 1} "
-                "that this model has time codes for"
+                f"recent={self.memory.recent} asks for more recent frames than the {recent} that this model "
+                "has time codes for"
             )
         self.fill_holes = fill_holes
         self.non_overlapping = non_overlapping
@@ -113,9 +115,7 @@ class VideoPredictor:
         Raises SourceError where there are no frames to be had.
         """
         options = SessionOptions(self.memory, retain, self.keep_corrections, video_size)
-        network = Network(
-            self.model, self.transform, self.fill_holes, self.non_overlapping, offload=retain == "all"
-        )
+        network = self._network(offload=retain == "all")
         return _opened(VideoSession(open_source(source), network, options), source)
 
     def resume(self, saved: str | Path | SavedSession, source: Any = None) -> VideoSession:
@@ -151,9 +151,12 @@ class VideoPredictor:
         `frame_count`: number of frames that will come, where it is known. The time of pointers is measured in
         it: only with it are results on clips of less than 16 frames those that `open` gives.
         """
-        network = Network(self.model, self.transform, self.fill_holes, self.non_overlapping)
         options = SessionOptions(self.memory, "window", self.keep_corrections)
-        return VideoStream(network, options, frame_count)
+        return VideoStream(self._network(), options, frame_count)
+
+    def _network(self, *, offload: bool = False) -> Network:
+        """What sessions of this predictor drive."""
+        return Network(self.model, self.transform, self.fill_holes, self.non_overlapping, offload)
 
     def _network_of(self, saved: SavedSession) -> Network:
         """The network as a saved session had it. Raises CheckpointError where it cannot be the same."""

@@ -167,10 +167,13 @@ def _likely_cause(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, t
     closest = closest_released(given)
     if is_hub_layout(given):
         return "These names are of the Hugging Face layout: convert them with from_hub_layout first."
-    if any(name.startswith(("image_encoder.blocks.", "image_encoder.patch_embed.")) for name in given):
+    if _is_sam1(given) and not _is_sam1(expected):
         return (
-            "These look like SAM 1 weights (sam_vit_*), which have no memory; load one of the SAM 2 models."
+            f"These look like SAM 1 weights: load them as {closest}. They have no memory: for videos take "
+            "one of the SAM 2 models."
         )
+    if _is_sam1(expected) and closest is not None and not _is_sam1(given):
+        return f"These look like SAM 2 weights in a SAM 1 model: load them as {closest}."
     if missing and not unexpected and not misshapen:
         if all(name.startswith(ONLY_IN_2_1) for name in missing):
             return f"These look like SAM 2.0 weights in a 2.1 model: load them as {closest}."
@@ -181,11 +184,15 @@ def _likely_cause(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, t
             return f"These look like SAM 2.1 weights in a 2.0 model: load them as {closest}."
         return "The file holds everything the model has and more: the weights of a larger or changed model."
     if closest is None:
-        return "These are no SAM 2 weights: there is no image_encoder.trunk among them."
+        return "These are no weights of SAM 1 or SAM 2: there are no blocks of an image_encoder among them."
     return (
         f"These look like weights of another size or configuration; the closest released is {closest}. "
         "For a model of your own, give its configuration too: load_model(CONFIG, checkpoint=FILE)."
     )
+
+
+def _is_sam1(names: Mapping[str, tuple[int, ...]]) -> bool:
+    return any(name.startswith(("image_encoder.blocks.", "image_encoder.patch_embed.")) for name in names)
 
 
 # --- files ---

@@ -276,7 +276,7 @@ def test_more_mismatches():
     assert "part of a model: nothing, or not everything, for" in describe_mismatch(whole, trunk)
     assert "memory_attention, memory_encoder, obj_ptr_proj" in describe_mismatch(whole, image)
     assert "everything the model has and more" in describe_mismatch(whole, {**whole, "lora.a": (1,)})
-    assert "no SAM 2 weights" in describe_mismatch(whole, {"fc.weight": (1,)})
+    assert "no weights of SAM 1 or SAM 2" in describe_mismatch(whole, {"fc.weight": (1,)})
     hub = {name: tuple(value.shape) for name, value in to_hub_layout(cheap(whole)).items()}
     assert "convert them with from_hub_layout" in describe_mismatch(whole, hub)
     text = describe_mismatch(whole, {**whole, "no_obj_ptr": (2, 256)})
@@ -310,7 +310,7 @@ def test_unknown_architecture_names_the_closest(toy, tmp_path):
     ):
         load_model(tmp_path / "toy.pt")
     torch.save({"fc.weight": torch.ones(2)}, tmp_path / "fc.pt")
-    with pytest.raises(CheckpointError, match=r"cannot tell the architecture.*no image_encoder\.trunk"):
+    with pytest.raises(CheckpointError, match=r"cannot tell the architecture.*no blocks of an image_encoder"):
         load_model(tmp_path / "fc.pt")
 
 

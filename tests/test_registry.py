@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ def manifest(name: str) -> dict[str, tuple[int, ...]]:
     return {pair[0]: tuple(map(int, pair[1].split("x"))) if len(pair) > 1 else () for pair in pairs}
 
 
-def test_eight_released_models_and_ours():
+def test_released_models_and_ours():
     models = registry.list_models()
     assert [info.name for info in models if info.bundled] == ["nano"]
-    assert len(models) == 9 and len({info.name for info in models}) == 9
+    assert len(models) == 12 and len({info.name for info in models}) == 12
     for field in ("url", "hub_id", "sha256", "size_bytes", "parameters"):
         assert len({getattr(info, field) for info in registry.RELEASED}) == 8, field
 
@@ -40,8 +41,18 @@ def test_addresses_and_numbers_belong_together(info):
     assert 0 < overhead < 400 * 903
 
 
+@pytest.mark.parametrize("info", registry.RELEASED_1, ids=lambda info: info.name)
+def test_addresses_and_numbers_of_sam_1(info):
+    address = rf"https://dl\.fbaipublicfiles\.com/segment_anything/{info.name}_([0-9a-f]{{6}})\.pth"
+    assert re.fullmatch(address, info.url)
+    assert info.licence == "Apache-2.0" and not info.bundled and info.hub_id is None
+    assert len(info.sha256) == 64 and set(info.sha256) <= set("0123456789abcdef")
+    overhead = info.size_bytes - 4 * info.parameters  # float32 numbers, names and zip headers
+    assert 0 < overhead < 400 * 594
+
+
 @needs_shared
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *(info.name for info in registry.RELEASED_1)])
 def test_manifest_gives_count_and_name(name):
     shapes = manifest(name)
     learned = {k: v for k, v in shapes.items() if not k.endswith("gaussian_matrix")}
@@ -51,7 +62,8 @@ def test_manifest_gives_count_and_name(name):
 
 @needs_shared
 def test_closest_model_of_strange_shapes():
-    assert registry.closest_released(manifest("sam_vit_b")) is None
+    assert registry.closest_released({"fc.weight": (2,)}) is None
+    assert registry.closest_released({"image_encoder.patch_embed.proj.weight": (768, 3, 16, 16)}) is None
     shapes = manifest("sam2.1_hiera_large")
     shapes["image_encoder.trunk.patch_embed.proj.weight"] = (160, 3, 7, 7)
     assert registry.closest_released(shapes) == "sam2.1_hiera_large"

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 import sam2_video
+from sam2_video.model.sam1 import SAM1
 from sam2_video.model.sam2 import SAM2
 
 SIDE = 64
@@ -31,6 +32,36 @@ def toy_model(image_size: int = SIDE) -> SAM2:
                 noise = torch.randn(parameter.shape, generator=source)
                 parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(20.0)
+    return model.eval()
+
+
+SAM1_OVERRIDES = [
+    f"image_size={SIDE}",
+    "width=32",
+    "model.image_encoder.embed_dim=24",
+    "model.image_encoder.depth=2",
+    "model.image_encoder.num_heads=2",
+    "model.image_encoder.global_att_blocks=[1]",
+    "model.image_encoder.window=3",
+    "model.image_encoder.grid=4",
+    "model.mask_decoder.transformer.heads=4",
+    "model.mask_decoder.transformer.hidden=48",
+]
+
+
+@lru_cache(maxsize=1)
+def toy_sam1() -> SAM1:
+    """SAM 1's parts, as small; windows of 3 cells on a map of 4, so that they are padded."""
+    model = sam2_video.build_model("sam_vit_b", overrides=SAM1_OVERRIDES)
+    assert isinstance(model, SAM1)
+    source = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            noise = torch.randn(value.shape, generator=source)
+            if value.dim() > 1:
+                value.copy_(noise if "pos" in name else noise / value[0].numel() ** 0.5)
+            else:
+                value.copy_(0.1 * noise + float(name.endswith("weight")))
     return model.eval()
 
 

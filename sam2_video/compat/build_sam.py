@@ -14,6 +14,7 @@ from sam2_video.compat.notes import explain, warn
 from sam2_video.compat.overrides import Settings, config_name, read_overrides
 from sam2_video.compat.sam2_video_predictor import SAM2VideoPredictor
 from sam2_video.config import build_model
+from sam2_video.model.sam1 import AnyModel, with_memory
 from sam2_video.model.sam2 import SAM2
 
 FILL_HOLE_AREA = 8  # low-resolution pixels; what `apply_postprocessing` fills in videos
@@ -64,7 +65,7 @@ def build_sam2_hf(
 ) -> SAM2:
     """Build a model by hub id, such as "facebook/sam2.1-hiera-tiny", or by a name of `list_models()`."""
     settings = _settings(hydra_overrides_extra, apply_postprocessing, kwargs, fill_hole_area=0)
-    model = load_model(model_id, device=device, overrides=settings.architecture)
+    model = _of_sam2(load_model(model_id, device=device, overrides=settings.architecture))
     return model if mode == "eval" else model.train()
 
 
@@ -80,7 +81,8 @@ def build_sam2_video_predictor_hf(
 ) -> SAM2VideoPredictor:
     """Build a predictor for videos by hub id, or by a name of `list_models()`."""
     settings = _video_settings(mode, hydra_overrides_extra, apply_postprocessing, vos_optimized, kwargs)
-    return _video_predictor(load_model(model_id, device=device, overrides=settings.architecture), settings)
+    model = load_model(model_id, device=device, overrides=settings.architecture)
+    return _video_predictor(_of_sam2(model), settings)
 
 
 def _load(
@@ -88,10 +90,15 @@ def _load(
 ) -> SAM2:
     name = config_name(config_file)
     if ckpt_path is not None:
-        return load_model(name, checkpoint=ckpt_path, device=device, overrides=settings.architecture)
+        loaded = load_model(name, checkpoint=ckpt_path, device=device, overrides=settings.architecture)
+        return _of_sam2(loaded)
     place = resolve_device(device)
     warn(f"{config_file} is built without ckpt_path: its weights are random")
-    return build_model(name, settings.architecture).to(place).eval()
+    return _of_sam2(build_model(name, settings.architecture)).to(place).eval()
+
+
+def _of_sam2(model: AnyModel) -> SAM2:
+    return with_memory(model, "sam2_video.compat")
 
 
 def _settings(

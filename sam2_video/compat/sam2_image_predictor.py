@@ -13,13 +13,11 @@ from torch import Tensor
 from sam2_video.compat.notes import CompatError, explain
 from sam2_video.compat.prompts import as_array, as_clicks
 from sam2_video.compat.sam2_video_predictor import SAM2VideoPredictor
-from sam2_video.image_predictor import ImagePredictor, ImageResult
+from sam2_video.image_predictor import ImagePredictor, MaskRules
 from sam2_video.model.sam2 import SAM2
-from sam2_video.postprocess import fill_holes
-from sam2_video.types import PromptError, Sam2VideoError, upsample_logits
+from sam2_video.types import PromptError, Sam2VideoError
 
 OWN_ARGUMENTS = ("mask_threshold", "max_hole_area", "max_sprinkle_area")
-CERTAIN = 10.0  # filled holes and removed sprinkles lie this far from the threshold
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]  # masks, scores, logits
 
 
@@ -154,27 +152,22 @@ class SAM2ImagePredictor:
     def _predict_on(
         self, k: int, said: tuple[Any, ...], multimask: bool, return_logits: bool, in_pixels: bool
     ) -> Found:
-        """Ask for every object of one picture in turn."""
-        picture, size = self._pictures[k], self._orig_hw[k]
-        masks, scores, low = [], [], []
+        """Ask for every object of one picture; they go through the decoder together."""
+        size = self._orig_hw[k]
+        asked = []
         for points, labels, box, previous in _objects(*said):
             clicks = as_clicks(points, labels, box, size, in_pixels=in_pixels)
-            result = picture.predict(**clicks.words(), mask_logits=previous, multimask=multimask)
-            full = upsample_logits(self._cleaned(result), size)
-            masks.append(full if return_logits else (full > self.mask_threshold).float())
-            scores.append(result.iou)
-            low.append(result.logits)
-        if len(masks) == 1:
-            return masks[0].numpy(), scores[0].numpy(), low[0].numpy()
-        return torch.stack(masks).numpy(), torch.stack(scores).numpy(), torch.stack(low).numpy()
-
-    def _cleaned(self, result: ImageResult) -> Tensor:
-        """(C, S/4, S/4) logits without small holes and specks; the low-resolution result keeps them."""
-        logits = result.logits - self.mask_threshold
-        holes = fill_holes(logits, self.max_hole_area) > logits
-        specks = fill_holes(logits, self.max_sprinkle_area) < logits
-        logits = torch.where(holes & (logits <= 0), CERTAIN, logits)
-        return torch.where(specks & (logits > 0), -CERTAIN, logits) + self.mask_threshold
+            asked.append((clicks.points, clicks.labels, clicks.box, previous))
+        points, labels, boxes, previous = (list(entries) for entries in zip(*asked, strict=True))
+        picture = self._pictures[k]
+        picture.rules = MaskRules(self.mask_threshold, self.max_hole_area, self.max_sprinkle_area)
+        results = picture.predict_many(
+            points=points, labels=labels, boxes=boxes, mask_logits=previous, multimask=multimask
+        )
+        masks = [result.full_logits().numpy() if return_logits else result.masks for result in results]
+        parts = masks, [result.iou.numpy() for result in results], [result.logits.numpy() for result in results]
+        full, scores, low = (np.stack(rows).astype(np.float32, copy=False) for rows in parts)
+        return (full[0], scores[0], low[0]) if len(results) == 1 else (full, scores, low)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(

@@ -7,11 +7,15 @@ for extra in extras:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+import numpy as np
 
 Row: TypeAlias = Mapping[str, float]  # value by name of a column; what is not there is an empty cell
+ObjectKey: TypeAlias = tuple[str, int]  # name of a sequence, object id
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -32,4 +36,33 @@ class Extra:
     overall: Row
     groups: Mapping[str, Row] = field(default_factory=dict)
     sequences: Mapping[str, Row] = field(default_factory=dict)
-    objects: Mapping[tuple[str, int], Row] = field(default_factory=dict)  # by sequence and object id
+    objects: Mapping[ObjectKey, Row] = field(default_factory=dict)
+
+
+def average_objects(
+    title: str, columns: tuple[Column, ...], objects: Mapping[ObjectKey, Row], groups: Mapping[ObjectKey, str]
+) -> Extra:
+    """Average over objects on every level; an object without a figure is left out of the mean of that one.
+
+    `groups` says which group an object is in; objects that it does not name are in none.
+    """
+    return Extra(
+        title=title,
+        columns=columns,
+        overall=_mean(list(objects.values())),
+        groups=_means((groups[key], row) for key, row in objects.items() if groups.get(key)),
+        sequences=_means((key[0], row) for key, row in objects.items()),
+        objects=dict(objects),
+    )
+
+
+def _means(rows: Iterable[tuple[_Key, Row]]) -> dict[_Key, Row]:
+    collected: dict[_Key, list[Row]] = {}
+    for key, row in rows:
+        collected.setdefault(key, []).append(row)
+    return {key: _mean(found) for key, found in collected.items()}
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

@@ -1,13 +1,13 @@
 """Region similarity J and boundary accuracy F of video object segmentation, as DAVIS 2017 defines them.
 
-score = score_sequence(predicted, truth)      # two sequences of (H, W) masks; first and last frame not scored
+score = compare(predicted, truth)             # (H, W) masks
 score.j, score.f, score.jandf                 # 0..1
-average_score(scores)
+statistics([score.j, ...]).mean               # of an object over time
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -62,9 +62,8 @@ def compare(
     predicted: Mask, truth: Mask, void: Bools | None = None, *, bound: float = BOUND, boundary: bool = True
 ) -> Score:
     """Return J and F of one mask; F is NaN where `boundary` is False. Raises ValueError for unlike shapes."""
-    a, b = _pair(predicted, truth, void)
-    reach = reach_in_pixels(bound, a.shape)
-    a, b = _cut(a, b)
+    a, b = cut_pair(predicted, truth, void)
+    reach = reach_in_pixels(bound, truth.shape)
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
     j = both / either if either else 1.0
     return Score(float(j), f_measure(a, b, reach) if boundary else nan)
@@ -88,29 +87,13 @@ def statistics(values: Sequence[float]) -> Statistics:
     return Statistics(float(curve.mean()), float((curve > 0.5).mean()), float(first.mean() - last.mean()))
 
 
-def score_sequence(predicted: Iterable[Mask], truth: Iterable[Mask], *, skip_ends: bool = True) -> Score:
-    """Average J and F over the frames of one object.
-
-    The first frame is given and DAVIS leaves out the last as well; `skip_ends=False` scores all. Raises
-    ValueError when the lengths differ or no frame is left to score.
-    """
-    pairs = list(zip(predicted, truth, strict=True))
-    scored = pairs[1:-1] if skip_ends else pairs
-    if not scored:
-        raise ValueError(f"no frame to score: {len(pairs)} given, the first and last are not scored")
-    return average_score([compare(a, b) for a, b in scored])
-
-
-def average_score(scores: Sequence[Score]) -> Score:
-    """Average over objects: each counts once, however long its clip. Raises ValueError for none."""
-    if not scores:
-        raise ValueError("no scores to average")
-    return Score(float(np.mean([s.j for s in scores])), float(np.mean([s.f for s in scores])))
-
-
-def _pair(
-    predicted: Mask, truth: Mask, void: Bools | None
+def cut_pair(
+    predicted: Mask, truth: Mask, void: Bools | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return both masks as 0 and 1, without void pixels, cut to where they are and a pixel around them.
+
+    Counts and outlines are those of the whole masks. Raises ValueError for unlike shapes.
+    """
     if predicted.shape != truth.shape or predicted.ndim != 2:
         raise ValueError(
             f"masks of {predicted.shape} and {truth.shape} cannot be compared: expected one (H, W)"
@@ -119,7 +102,7 @@ def _pair(
     if void is not None:
         counts = _zeros_and_ones(~void)
         a, b = a & counts, b & counts
-    return a, b
+    return _cut(a, b)
 
 
 def _zeros_and_ones(mask: Mask) -> NDArray[np.uint8]:

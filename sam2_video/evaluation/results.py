@@ -60,4 +60,3 @@ class Evaluation:
     runs: tuple[SequenceRun, ...]  # in the order of the data set; those that failed as well
     summary: Summary | None = None
     extras: tuple[Extra, ...] = ()  # of further measures
-    boundary: bool = True  # was F computed? Where it was not, F and J&F are left out of all tables

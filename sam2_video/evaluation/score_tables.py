@@ -3,9 +3,10 @@
 write_scores(Path("scores.csv"), summary, data)
 write_frames(Path("frames.csv"), summary, data)
 
-Everything is percent with four decimals, and the same scores make the same bytes. What is not defined is an
-empty cell. No name is taken for a formula by a spreadsheet: one that begins with = + - @, an apostrophe, a tab
-or the end of a line has an apostrophe put in front, which is to be taken away to have the name back.
+Everything is percent with four decimals, and the same scores make the same bytes. What is not defined, such
+as F where it was not computed, is an empty cell. No name is taken for a formula by a spreadsheet: one that
+begins with = + - @, an apostrophe, a tab or the end of a line has an apostrophe in front; take it away to
+have the name back.
 """
 
 from __future__ import annotations
@@ -59,29 +60,26 @@ class Line:
         return (self.j.mean + self.f.mean) / 2
 
 
-def write_scores(
-    path: Path, summary: Summary, data: DataSet, *, extras: Sequence[Extra] = (), boundary: bool = True
-) -> Path:
+def write_scores(path: Path, summary: Summary, data: DataSet, extras: Sequence[Extra] = ()) -> Path:
     """Write the means of all, of groups, sequences and objects, in the order of the data set.
 
-    `boundary` False leaves F and J&F empty: they were not computed. Raises DataError for scores of another
-    data set, SinkError for what cannot be written.
+    Raises DataError for scores of another data set, SinkError for what cannot be written.
     """
     columns = [column for extra in extras for column in extra.columns]
     header = (*WHO, *COUNTS, *FIGURES, *(column.name for column in columns))
     if len(set(header)) < len(header):
         raise DataError(f"two columns of one name in {', '.join(header)}; give each measure names of its own")
-    rows = (_cells(line, extras, boundary) for line in score_lines(summary, data, extras))
+    rows = (_cells(line, extras) for line in score_lines(summary, data, extras))
     return _write(path, header, rows)
 
 
-def write_frames(path: Path, summary: Summary, data: DataSet, *, boundary: bool = True) -> Path:
+def write_frames(path: Path, summary: Summary, data: DataSet) -> Path:
     """Write J and F of each object on each frame that counts: `frame` from 0, `name` as in its files.
 
     `missing` is 1 where there was no prediction. Raises DataError for scores of another data set, SinkError
     for what cannot be written.
     """
-    return _write(path, FRAME_COLUMNS, _frame_rows(summary, data, boundary))
+    return _write(path, FRAME_COLUMNS, _frame_rows(summary, data))
 
 
 def score_lines(summary: Summary, data: DataSet, extras: Sequence[Extra] = ()) -> Iterator[Line]:
@@ -187,14 +185,14 @@ def _between(values: Sequence[Statistics]) -> Statistics:
     )
 
 
-def _cells(line: Line, extras: Sequence[Extra], boundary: bool) -> Iterator[str]:
+def _cells(line: Line, extras: Sequence[Extra]) -> Iterator[str]:
     yield from (line.level, text_cell(line.group), text_cell(line.sequence))
     yield "" if line.object_id is None else str(line.object_id)
     yield text_cell(line.category)
     yield from (str(line.objects), str(line.frames), str(line.masks), str(line.missing))
-    yield percent(line.jandf if boundary else None)
-    for values, there in ((line.j, True), (line.f, boundary)):
-        yield from (percent(v if there else None) for v in (values.mean, values.recall, values.decay))
+    yield percent(line.jandf)
+    for values in (line.j, line.f):
+        yield from (percent(v) for v in (values.mean, values.recall, values.decay))
     for extra, row in zip(extras, line.extras, strict=True):
         yield from (_extra_cell(column, row) for column in extra.columns)
 
@@ -204,13 +202,13 @@ def _extra_cell(column: Column, row: Row) -> str:
     return percent(value) if column.percent else number(value)
 
 
-def _frame_rows(summary: Summary, data: DataSet, boundary: bool) -> Iterator[Cells]:
+def _frame_rows(summary: Summary, data: DataSet) -> Iterator[Cells]:
     names = {sequence.name: sequence for sequence in data.sequences}
     for score in sorted_scores(summary, data):
         frame_names, missing = names[score.sequence].frame_names, set(score.missing)
         head = text_cell(score.sequence), str(score.object_id)
         for frame, j, f in zip(score.frames, score.j, score.f, strict=True):
-            values = percent(j), percent(f if boundary else None)
+            values = percent(j), percent(f)
             yield (*head, str(frame), text_cell(frame_names[frame]), *values, str(int(frame in missing)))
 
 

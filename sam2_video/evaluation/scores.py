@@ -92,6 +92,18 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Predictions and truth of a frame on which some objects count: (H, W) masks by object id."""
+
+    index: int
+    objects: tuple[EvaluatedObject, ...]  # those that count here
+    predicted: Mapping[int, Bools]
+    truth: Mapping[int, Bools]
+    void: Bools | None
+    is_missing: bool  # there is no prediction of this frame; none of its objects, that is
+
+
+@dataclass(frozen=True)
 class Pair:
     """What was predicted of an object on a frame that counts, beside what is true: (H, W) masks."""
 
@@ -99,42 +111,37 @@ class Pair:
     object: EvaluatedObject
     predicted: Bools
     truth: Bools
-    void: Bools | None
-    is_missing: bool  # there is no prediction of that frame: `predicted` is empty
-
-    def at(self, sequence: VosSequence) -> str:
-        """Say where it is, for a message."""
-        return f"{sequence.name}, object {self.object.object_id}, frame {self.frame}"
+    void: Bools | None = None
+    is_missing: bool = False
 
 
-def each_pair(
+def each_frame(
     sequence: VosSequence, predicted: PredictionReader, *, allow_incomplete: bool = False
-) -> Iterator[Pair]:
-    """Walk over all that counts in a sequence: frames ascending, on each of them objects by id.
+) -> Iterator[Frame]:
+    """Walk over the frames that count, ascending; masks of a frame are read once.
 
-    Masks of a frame are read once. Raises DataError for a frame without truth, for masks of different sizes,
-    and, after the last pair, for missing predictions unless they are allowed.
+    Raises DataError for a frame without truth, for masks of another size, and, after the last frame,
+    for missing predictions unless they are allowed.
     """
     counting: dict[int, list[EvaluatedObject]] = {}
     for one in sequence.objects:
         for frame in one.scored:
             counting.setdefault(frame, []).append(one)
     missing: list[int] = []
-    for frame in sorted(counting):
-        truth, found, void = sequence.masks(frame), predicted(frame), sequence.void(frame)
+    for frame, objects in sorted(counting.items()):
+        truth, found = sequence.masks(frame), predicted(frame)
         if truth is None:
             raise DataError(f"{sequence.name}: frame {frame} is to be scored but has no annotation")
         if found is None:
             missing.append(frame)
-        for one in counting[frame]:
-            masks = _pick(found or {}, one, sequence), _pick(truth, one, sequence)
-            pair = Pair(frame, one, *masks, void, found is None)
-            if masks[0].shape != masks[1].shape:
-                raise DataError(
-                    f"{pair.at(sequence)}: a prediction of {masks[0].shape} cannot be compared with a truth "
-                    f"of {masks[1].shape}; predictions must have the size of the frames"
-                )
-            yield pair
+        for what, masks in (("prediction", found or {}), ("truth", truth)):
+            for object_id, mask in masks.items():
+                if mask.shape != sequence.size:
+                    raise DataError(
+                        f"{sequence.name}, object {object_id}, frame {frame}: a {what} of {mask.shape}, "
+                        f"expected {sequence.size}: masks must have the size of the frames"
+                    )
+        yield Frame(frame, tuple(objects), found or {}, truth, sequence.void(frame), found is None)
     if missing and not allow_incomplete:
         names = ", ".join(sequence.frame_names[frame] for frame in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -142,6 +149,17 @@ def each_pair(
             f"{sequence.name} has no prediction of the frames {names}{more}; a score would mean nothing. "
             "Finish the run, or allow incomplete predictions: missing ones then count as empty"
         )
+
+
+def each_pair(
+    sequence: VosSequence, predicted: PredictionReader, *, allow_incomplete: bool = False
+) -> Iterator[Pair]:
+    """Walk over all masks that count: frames ascending, on each of them objects by id; see `each_frame`."""
+    absent = np.zeros(sequence.size, dtype=np.bool_)  # an object that is not listed is not in the frame
+    for frame in each_frame(sequence, predicted, allow_incomplete=allow_incomplete):
+        for one in frame.objects:
+            masks = frame.predicted.get(one.object_id, absent), frame.truth.get(one.object_id, absent)
+            yield Pair(frame.index, one, *masks, frame.void, frame.is_missing)
 
 
 def score_objects(
@@ -195,12 +213,6 @@ def summarise(scores: Iterable[ObjectScore]) -> Summary:
         {name: _means(scores) for name, scores in groups.items()},
         found,
     )
-
-
-def _pick(masks: Mapping[int, Bools], one: EvaluatedObject, sequence: VosSequence) -> Bools:
-    """The mask of an object; one that is not listed is not in the frame."""
-    mask = masks.get(one.object_id)
-    return np.zeros(sequence.size, dtype=np.bool_) if mask is None else mask
 
 
 def _means(scores: Sequence[ObjectScore]) -> Means:

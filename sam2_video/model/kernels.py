@@ -39,19 +39,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activatio
     return F.relu(out) if activation == "relu" else F.gelu(out)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax attention of q (B, heads, N, D) over k (B, heads, K, D) and v (B, heads, K, E).
 
-    The batch of q may be 1 where that of k and v is not. Returns (B, heads, N, E).
+    The batch of q may be 1 where that of k and v is not. `bias` (B, heads, N, K) adds to the scaled products.
+    Returns (B, heads, N, E).
     """
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        return _with_gradients(q, k, v)
+        return _with_gradients(q, k, v, bias)
     if q.device.type == "cpu":
         few = k.shape[-2] <= FEW_KEYS and q.dtype == torch.float32 and v.shape[-1] == q.shape[-1]
         if not few:
             is_short = q.shape[-2] * k.shape[-2] <= SHORT_ATTENTION
-            return _products(q, k, v) if is_short else _in_blocks(q, k, v)
-    return _fused(q, k, v)
+            return _products(q, k, v, bias) if is_short else _in_blocks(q, k, v, bias)
+    return _fused(q, k, v, bias)
 
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
@@ -63,28 +64,29 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
 _TYPES = (torch.float32, torch.bfloat16)
 
 
-def _with_gradients(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _with_gradients(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """In bfloat16 on a CPU, forward and backward through the fused kernel take 4 to 6 times as long as
     products on windows of 64 tokens, 1.2 times on 256."""
     few = k.shape[-2] <= PLAIN_PRODUCT_KEYS
-    return _products(q, k, v) if few else _fused(q, k, v)
+    return _products(q, k, v, bias) if few else _fused(q, k, v, bias)
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
+def _products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    weights = (scores if bias is None else scores + bias).softmax(dim=-1)
     return torch.matmul(weights, v)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """The framework's kernel; narrower values are padded, or it would fall back to a slow one."""
     q = q.expand(len(k), -1, -1, -1)
     missing = q.shape[-1] - v.shape[-1]
     if missing > 0:
-        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, missing)))[..., :-missing]
-    return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, missing)), bias)[..., :-missing]
+    return F.scaled_dot_product_attention(q, k, v, bias)
 
 
-def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Head by head, a block of queries at a time against all keys."""
     q = q * q.shape[-1] ** -0.5
     out = v.new_empty((*k.shape[:2], q.shape[-2], v.shape[-1]))
@@ -95,6 +97,8 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             values = v[batch, head].T.contiguous()  # (E, K): the weight of a linear layer
             for row in range(0, len(queries), rows):
                 block = slice(row, row + rows)
-                weights = linear(queries[block], keys, None).softmax(dim=-1)
-                out[batch, head, block] = linear(weights, values, None)
+                scores = linear(queries[block], keys, None)
+                if bias is not None:
+                    scores += bias[batch, head, block]
+                out[batch, head, block] = linear(scores.softmax(dim=-1), values, None)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,13 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.cross_attn_token_to_image = Attention(width, heads, inner=width // 2)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLP((width, hidden, width))
+        self.mlp = self.make_mlp(width, hidden)
         self.norm3 = nn.LayerNorm(width)
         self.norm4 = nn.LayerNorm(width)
         self.cross_attn_image_to_token = Attention(width, heads, inner=width // 2)
+
+    def make_mlp(self, width: int, hidden: int) -> nn.Module:
+        return MLP((width, hidden, width))
 
     def forward(
         self, tokens: Tensor, pixels: Tensor, token_code: Tensor, pixel_code: Tensor
@@ -45,10 +49,12 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
+    block: ClassVar[type[TwoWayBlock]] = TwoWayBlock
+
     def __init__(self, *, width: int, depth: int = 2, heads: int = 8, hidden: int = 2048) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth)
+            self.block(width, heads, hidden, first=index == 0) for index in range(depth)
         )
         self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
         self.norm_final_attn = nn.LayerNorm(width)
@@ -109,11 +115,8 @@ class MaskDecoder(nn.Module):
         mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
         mask_tokens = mixed[:, 2 : 2 + NUM_MASKS]
         upscaled = self._upscale(to_grid(grid, height, width), fine)
-        weights = torch.stack(
-            [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )  # (B, 4, C/8)
         return DecoderOutput(
-            logits=torch.unflatten(weights @ upscaled.flatten(2), 2, upscaled.shape[-2:]),
+            logits=decoded_masks(self.output_hypernetworks_mlps, mask_tokens, upscaled),
             iou=self.iou_prediction_head(mixed[:, 1]).sigmoid(),
             tokens=mask_tokens,
             presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],
@@ -125,3 +128,9 @@ class MaskDecoder(nn.Module):
         quarter, half = fine
         x = F.gelu(norm(first(grid) + half))
         return F.gelu(second(x) + quarter)
+
+
+def decoded_masks(mlps: nn.ModuleList, tokens: Tensor, upscaled: Tensor) -> Tensor:
+    """Each of four tokens (B, 4, C) weighs the channels of `upscaled` (B, C/8, 4h, 4w): (B, 4, 4h, 4w)."""
+    weights = torch.stack([mlp(tokens[:, index]) for index, mlp in enumerate(mlps)], dim=1)  # (B, 4, C/8)
+    return torch.unflatten(weights @ upscaled.flatten(2), 2, upscaled.shape[-2:])

@@ -13,6 +13,7 @@ from sam2_video.types import PromptTensors
 
 POINT_KINDS = 4  # off, on, first box corner, second box corner: the label is the row of the embedding
 PADDING_LABEL = -1
+FIRST_CORNER = 2
 
 
 class PromptEncoder(nn.Module):
@@ -37,7 +38,12 @@ class PromptEncoder(nn.Module):
         return self.sparse(prompt.points, prompt.labels, image_size), self.dense(prompt.previous)
 
     def sparse(self, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
-        """Points (B, P, 2) in pixels, labels (B, P) -> (B, P + 1, C); a padding token always comes last."""
+        """Points (B, P, 2) in pixels, labels (B, P) -> (B, P + 1, C): a padding token comes last.
+
+        Without any point (a mask alone is refined) there are no tokens at all, as in the reference.
+        """
+        if not points.shape[1]:
+            return self.no_mask_embed.weight.new_zeros((len(points), 0, self.no_mask_embed.weight.shape[1]))
         # A click names a pixel; its centre lies half a pixel further.
         code = self.pe_layer((points + 0.5) / image_size)
         code = torch.cat((code, code.new_zeros((len(code), 1, code.shape[2]))), dim=1)

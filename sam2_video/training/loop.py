@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sam2_video.config import build_model
+from sam2_video.model.sam1 import with_memory
 from sam2_video.model.sam2 import SAM2
 from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
 from sam2_video.training.initial import give_sense_of_place
@@ -145,20 +146,22 @@ class Trainer:
         settings = self.settings
         score = math.nan
         if settings.validation is not None:
-            from sam2_video.evaluation.vos import evaluate_davis
+            from sam2_video.evaluation.datasets import open_dataset
+            from sam2_video.evaluation.in_memory import track_and_score
+            from sam2_video.video_predictor import VideoPredictor
 
-            report = evaluate_davis(
-                self.average, Path(settings.validation), max_frames=settings.validate_frames
-            )
-            score = report.jandf
+            clips = open_dataset(Path(settings.validation), "davis2017", "all").sequences
+            predictor = VideoPredictor(self.average)
+            means = track_and_score(predictor, clips, max_frames=settings.validate_frames).overall
+            score = means.jandf
             append_row(
                 self.folder / "validation.csv",
                 {
                     "step": self.step,
                     "seconds": round(self.seconds),
                     "jandf": score,
-                    "j": report.j,
-                    "f": report.f,
+                    "j": means.j.mean,
+                    "f": means.f.mean,
                 },
             )
             log.info("step %d: J&F %.1f", self.step, 100 * score)
@@ -330,8 +333,9 @@ def _start(settings: TrainSettings) -> SAM2:
     if settings.init is not None:
         from sam2_video.checkpoint import load_model
 
-        return load_model(settings.model, checkpoint=settings.init, overrides=settings.overrides)
-    model = build_model(settings.model, settings.overrides)
+        loaded = load_model(settings.model, checkpoint=settings.init, overrides=settings.overrides)
+        return with_memory(loaded, "training")
+    model = with_memory(build_model(settings.model, settings.overrides), "training")
     give_sense_of_place(model)
     return model
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 import sam2_video
+from sam2_video.model.sam1 import AnyModel
 from sam2_video.model.sam2 import SAM2
 from tests.paths import SHARED
 
@@ -30,10 +31,8 @@ class GoldenCase:
 
 
 def golden_names(kind: str) -> list[str]:
-    """Names of the SAM 2 cases that lie beside the checkout; none without the reference material."""
-    return sorted(
-        path.stem for path in GOLDEN.glob(f"{kind}_*.npz") if not path.stem.startswith("image_sam_")
-    )
+    """Names of the cases that lie beside the checkout; none without the reference material."""
+    return sorted(path.stem for path in GOLDEN.glob(f"{kind}_*.npz"))
 
 
 def load_case(name: str) -> GoldenCase:
@@ -43,8 +42,16 @@ def load_case(name: str) -> GoldenCase:
 
 
 def golden_model(meta: dict[str, Any]) -> SAM2:
-    """The released architecture of a case, holding its stand-in weights."""
-    name = f"{meta['family']}_hiera_{SIZES[meta['size']]}"
+    """The released architecture of a SAM 2 case, holding its stand-in weights."""
+    model = golden_image_model(meta)
+    assert isinstance(model, SAM2)
+    return model
+
+
+def golden_image_model(meta: dict[str, Any]) -> AnyModel:
+    """The same for a case of pictures, which may be one of SAM 1."""
+    sam1 = meta["family"] == "sam"
+    name = f"sam_{meta['size']}" if sam1 else f"{meta['family']}_hiera_{SIZES[meta['size']]}"
     model = sam2_video.build_model(name, overrides=[f"image_size={meta['image_size']}"])
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     weights = _recipe().seeded_state_dict(shapes, meta["seed"])

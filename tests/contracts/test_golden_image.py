@@ -8,7 +8,7 @@ import torch
 
 from sam2_video.image_predictor import ImagePredictor
 from sam2_video.transforms import PIXEL_MEAN, PIXEL_STD
-from tests.contracts.golden import SHARED, disc, golden_model, golden_names, load_case
+from tests.contracts.golden import SHARED, disc, golden_image_model, golden_names, load_case
 from tests.paths import needs_shared
 
 CLOSE, CLOSE_IOU = 2e-4, 1e-3
@@ -18,7 +18,7 @@ CASES = golden_names("image")
 
 @needs_shared
 def test_all_cases_are_here() -> None:
-    assert CASES == ["image_t", "image_t_1024"]
+    assert CASES == ["image_sam_vit_b", "image_t", "image_t_1024"]
 
 
 @needs_shared
@@ -27,7 +27,7 @@ def test_all_cases_are_here() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_picture_agrees(name: str) -> None:
     case = load_case(name)
-    predictor = ImagePredictor(golden_model(case.meta))
+    predictor = ImagePredictor(golden_image_model(case.meta))
     predictor.set_image(PICTURE)
 
     embedding = predictor.embedding[0, :, ::4, ::4].numpy()

@@ -66,7 +66,7 @@ def test_set_up_is_one_command_each() -> None:
 
 
 def test_no_claim_about_models_that_are_not_there() -> None:
-    named = set(re.findall(r"`(nano|sam2[\w.]*_hiera_\w+)`", README))
+    named = set(re.findall(r"`(nano|sam2[\w.]*_hiera_\w+|sam_vit_\w)`", README))
     assert named == {info.name for info in list_models()}
 
 

@@ -6,12 +6,9 @@ import pytest
 
 from sam2_video.evaluation.boundary import matched_shares, outline
 from sam2_video.evaluation.metrics import (
-    Score,
-    average_score,
     boundary_accuracy,
     compare,
     region_similarity,
-    score_sequence,
     statistics,
 )
 from tests.paths import SHARED, needs_shared
@@ -193,26 +190,6 @@ def test_discs_of_any_size_dilate_as_those_of_the_published_evaluations(reach: f
         )
 
 
-def test_first_and_last_frames_are_not_scored() -> None:
-    a, b = block(0, 0, 10, 10), block(5, 0, 15, 10)
-    score = score_sequence([EMPTY, a, b, EMPTY], [a, a, a, a])
-    assert score.j == pytest.approx((1 + 1 / 3) / 2)
-    assert score.f == pytest.approx((1 + boundary_accuracy(b, a)) / 2)
-    assert score.jandf == pytest.approx((score.j + score.f) / 2)
-    assert score_sequence([EMPTY, a], [a, a], skip_ends=False).j == 0.5
-
-
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         region_similarity(EMPTY, EMPTY.T)
-    with pytest.raises(ValueError):
-        score_sequence([EMPTY] * 3, [EMPTY] * 4)
-    with pytest.raises(ValueError, match="no frame to score"):
-        score_sequence([EMPTY] * 2, [EMPTY] * 2)
-    with pytest.raises(ValueError, match="no scores"):
-        average_score([])
-
-
-def test_every_object_counts_once() -> None:
-    mean = average_score([Score(1.0, 0.5), Score(0.0, 0.1)])
-    assert (mean.j, mean.f) == pytest.approx((0.5, 0.3))

@@ -124,7 +124,7 @@ def test_frames_without_truth_cannot_count() -> None:
 
 
 def test_predictions_of_another_size_are_named() -> None:
-    with pytest.raises(DataError, match=r"toy, object 1, frame 1: a prediction of \(4, 4\) .*\(40, 60\)"):
+    with pytest.raises(DataError, match=r"toy, object 1, frame 1: a prediction of \(4, 4\), .*\(40, 60\)"):
         score_objects(toy(), lambda frame: {1: np.zeros((4, 4), bool)})
 
 

@@ -15,9 +15,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 TYPES = [torch.float32, torch.bfloat16]
 
 
-def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     q, k, v = q.double(), k.double(), v.double()
-    return torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, dim=-1) @ v
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return torch.softmax(scores if bias is None else scores + bias.double(), dim=-1) @ v
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -44,17 +45,24 @@ def test_attention(
         assert found.shape == (3, heads, queries, values) and found.dtype == dtype
         limit = TOLERANCE[dtype]
         torch.testing.assert_close(found.double(), reference(q, k, v), rtol=limit, atol=limit)
+        bias = draw(3, heads, queries, keys).to(dtype)
+        torch.testing.assert_close(
+            attend(q, k, v, bias).double(), reference(q, k, v, bias), rtol=limit, atol=limit
+        )
 
 
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("values", [8, 5])
 @pytest.mark.parametrize("keys", [3, 70])
-def test_gradients_of_every_way(keys: int, values: int, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_every_way(
+    keys: int, values: int, biased: bool, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     q, k, v = draw(2, 3, 5, 8), draw(2, 3, keys, 8), draw(2, 3, keys, values)
-    weight = draw(2, 3, 5, values)
+    weight, bias = draw(2, 3, 5, values), draw(2, 3, 5, keys) if biased else None
 
     def run() -> list[Tensor]:
         leaves = [t.clone().requires_grad_() for t in (q, k, v)]
-        out = attend(*leaves)
+        out = attend(*leaves, bias)
         (out * weight).sum().backward()
         return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
@@ -64,7 +72,7 @@ def test_gradients_of_every_way(keys: int, values: int, draw: Draw, monkeypatch:
     assert len(plain) == 4
     for left, right in zip(plain, fused, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(plain[0].double(), reference(q, k, v), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(plain[0].double(), reference(q, k, v, bias), rtol=1e-5, atol=1e-5)
 
 
 def test_which_way_is_taken(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:

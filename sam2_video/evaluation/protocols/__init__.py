@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from sam2_video.evaluation.protocols.base import FramePrediction, Protocol
 from sam2_video.evaluation.protocols.first_prompt import FirstPrompt
+from sam2_video.evaluation.protocols.offline import Offline
+from sam2_video.evaluation.protocols.online import Online
 from sam2_video.types import ConfigError
 
 __all__ = ["PROTOCOLS", "FramePrediction", "Protocol", "make_protocol"]
@@ -21,6 +23,8 @@ PROTOCOLS: dict[str, Callable[[bool], Protocol]] = {
     "click1": lambda overlapping: FirstPrompt("click1", clicks=1, overlapping=overlapping),
     "click3": lambda overlapping: FirstPrompt("click3", clicks=3, overlapping=overlapping),
     "click5": lambda overlapping: FirstPrompt("click5", clicks=5, overlapping=overlapping),
+    "offline": lambda overlapping: Offline(overlapping=overlapping),
+    "online": lambda overlapping: Online(overlapping=overlapping),
 }
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Structure
 from typing import runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam2_video.evaluation.results import Round
 from sam2_video.evaluation.sequences import Bools, EvaluatedObject, VosSequence
 from sam2_video.sources.base import Source
-from sam2_video.types import DataError, FrameResult, upsample_logits
+from sam2_video.types import DataError, upsample_logits
 from sam2_video.video_predictor import VideoPredictor
 
 
@@ -46,6 +47,7 @@ class SequenceFrames(Source):
     def __init__(self, sequence: VosSequence) -> None:
         self.name = sequence.name
         self.count: int | None = len(sequence.frame_names)
+        self.latest = -1  # the frame that was read last
         self._sequence = sequence
 
     @property
@@ -56,6 +58,7 @@ class SequenceFrames(Source):
     def read(self, frame: int) -> NDArray[np.uint8]:
         """Return one frame, (H, W, 3) RGB. Raises DataError, EndOfClip past the end."""
         self._check(frame)
+        self.latest = frame
         return self._sequence.image(frame)
 
     def frame_name(self, frame: int) -> str:
@@ -63,16 +66,18 @@ class SequenceFrames(Source):
         return self._sequence.frame_names[frame]
 
 
-def object_masks(result: FrameResult, *, overlapping: bool) -> dict[int, Bools]:
-    """Return the mask of each object; where they must not overlap, the largest logit wins a pixel.
+def masks_by_object(
+    object_ids: Sequence[int], logits: Tensor, size: tuple[int, int], *, overlapping: bool
+) -> dict[int, Bools]:
+    """Return the mask of each object from (N, h, w) logits, at the size (H, W) of the frames.
 
-    That is the rule of `FrameResult.label_map`, at the size of the frames.
+    Where masks must not overlap, the largest logit wins a pixel: the rule of `FrameResult.label_map`.
     """
-    full = upsample_logits(result.logits, result.size)
+    full = upsample_logits(logits, size)
     found = np.asarray((full > 0).numpy())
     if not overlapping and len(found) > 1:
         found &= np.asarray(full.argmax(dim=0).numpy()) == np.arange(len(found))[:, None, None]
-    return dict(zip(result.object_ids, found, strict=True))
+    return dict(zip(object_ids, found, strict=True))
 
 
 def predict(frame: int, found: Mapping[int, Bools], sequence: VosSequence) -> FramePrediction:
@@ -92,3 +97,20 @@ def first_mask(sequence: VosSequence, one: EvaluatedObject) -> Bools:
             "`sam2-video evaluate --check` looks for all of these"
         )
     return mask
+
+
+class Arrivals:
+    """The objects of a sequence, handed out on the frames that they begin on."""
+
+    def __init__(self, sequence: VosSequence) -> None:
+        self._waiting = sorted(sequence.objects, key=lambda one: (one.first, one.object_id))
+
+    @property
+    def start(self) -> int | None:
+        """The frame that the next object begins on, None where all have begun."""
+        return self._waiting[0].first if self._waiting else None
+
+    def on(self, frame: int) -> Iterator[EvaluatedObject]:
+        """Hand out the objects that begin on a frame."""
+        while self.start == frame:
+            yield self._waiting.pop(0)

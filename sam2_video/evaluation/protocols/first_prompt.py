@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from sam2_video.evaluation.clicks import box_of
 from sam2_video.evaluation.protocols.base import (
+    Arrivals,
     FramePrediction,
     SequenceFrames,
     first_mask,
-    object_masks,
+    masks_by_object,
     predict,
 )
 from sam2_video.evaluation.protocols.clicking import click_on
 from sam2_video.evaluation.results import Round
-from sam2_video.evaluation.sequences import Bools, EvaluatedObject, VosSequence
+from sam2_video.evaluation.sequences import EvaluatedObject, VosSequence
 from sam2_video.session import VideoSession
 from sam2_video.video_predictor import VideoPredictor
 
@@ -37,31 +37,27 @@ class FirstPrompt:
 
     def run(self, predictor: VideoPredictor, sequence: VosSequence, seed: int) -> Iterator[FramePrediction]:
         """Yield the predictions of all frames. Raises DataError for an object without a first mask."""
-        waiting = sorted(sequence.objects, key=lambda one: one.first, reverse=True)
-        begin = waiting[-1].first if waiting else len(sequence.frame_names)
-        for frame in range(begin):
+        arrivals, size = Arrivals(sequence), sequence.size
+        start = len(sequence.frame_names) if arrivals.start is None else arrivals.start
+        for frame in range(start):
             yield predict(frame, {}, sequence)
-        if not waiting:
+        if arrivals.start is None:
             return
         with predictor.open(SequenceFrames(sequence), retain="window") as session:
             # Each object is given just before its frame is walked: the frame is then encoded only once.
-            self._begin(session, sequence, waiting, begin)
+            self._give(session, sequence, arrivals.on(start))
             for result in session.propagate():
-                found = object_masks(result, overlapping=self.overlapping)
+                found = masks_by_object(result.object_ids, result.logits, size, overlapping=self.overlapping)
                 yield predict(result.frame, found, sequence)
-                self._begin(session, sequence, waiting, result.frame + 1)
+                self._give(session, sequence, arrivals.on(result.frame + 1))
 
-    def _begin(
-        self, session: VideoSession, sequence: VosSequence, waiting: list[EvaluatedObject], frame: int
-    ) -> None:
-        while waiting and waiting[-1].first == frame:
-            one = waiting.pop()
+    def _give(self, session: VideoSession, sequence: VosSequence, objects: Iterable[EvaluatedObject]) -> None:
+        for one in objects:
             truth = first_mask(sequence, one)
             if self.clicks:
-                void = sequence.void(frame)
-                click_on(session, one.object_id, frame, truth, most=self.clicks, void=void)
+                void = sequence.void(one.first)
+                click_on(session, one.object_id, one.first, truth, most=self.clicks, void=void)
+            elif self.box:
+                session.prompt(frame=one.first, object_id=one.object_id, box=box_of(truth))
             else:
-                session.prompt(frame=frame, object_id=one.object_id, **self._prompt(truth))
-
-    def _prompt(self, truth: Bools) -> dict[str, Any]:
-        return {"box": box_of(truth)} if self.box else {"mask": truth}
+                session.prompt(frame=one.first, object_id=one.object_id, mask=truth)
