@@ -40,6 +40,7 @@ def test_the_worst_frame_is_corrected_first_and_what_is_right_is_left_alone() ->
     j = 5 / 17
     assert [r.j for r in rounds[:3]] == pytest.approx([(5 + j) / 7, (6 + j) / 7, 1.0])
     assert rounds[2].f == 1 and all(mask[1].any() for mask in masks.values())
+    assert story.judged.count(8) == 3  # passes
     # Nothing is left to correct: the last score stands for the rounds that would have come.
     assert [(r.number, r.frame, r.clicks, r.j) for r in rounds[3:]] == [(n, 3, (), 1.0) for n in range(4, 9)]
 

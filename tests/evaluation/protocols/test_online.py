@@ -99,6 +99,15 @@ def test_frames_without_truth_are_passed_and_surplus_is_clicked_off() -> None:
     assert not masks[4][1].any() and rounds[1].j == 1
 
 
+def test_void_pixels_of_a_bad_frame_are_not_clicked() -> None:
+    story = standing(5)
+    story.voids[2] = square(40, 20, side=6)
+    surplus = square(20, 10) | square(40, 20)
+    rounds, _ = interact(story, Oracle(story, lambda o, frame, p: surplus if frame == 2 else None))
+    ((x, y, label),) = rounds[1].clicks
+    assert label == 0 and surplus[y, x] and not story.voids[2][y, x]
+
+
 def test_each_object_is_stopped_for_itself() -> None:
     """Object 1 is lost on 2, object 2, which begins on 3, on 5; clicks on one change nothing of the other."""
     left, right = square(5, 10), square(40, 10)
