@@ -102,13 +102,13 @@ def test_the_first_answer_is_the_one_the_model_thinks_best_and_later_ones_refine
 
 def test_surplus_is_clicked_off_and_void_is_neither_clicked_nor_counted(tmp_path: Path) -> None:
     surplus = TRUTH | block(25, 25, 36, 36)
-    folder = still(tmp_path, void=block(25, 25, 30, 36))  # 5 columns of the surplus
+    folder = still(tmp_path, void=block(25, 25, 34, 36))  # 9 of 11 columns of the surplus
     fake = Fake(lambda clicks: [(0.5, surplus)] * (3 if clicks == 1 else 1))
     report = evaluate(fake, folder, clicks=(2, 1))
-    assert report.clicks == (1, 2) and report.means()["iou_2"] == pytest.approx(121 / (121 + 66))
+    assert report.clicks == (1, 2) and report.means()["iou_2"] == pytest.approx(121 / (121 + 22))
     assert fake.asked[1]["labels"] == [[1, 0]]
     ((_, (x, y)),) = fake.asked[1]["points"]
-    assert 30 <= x < 36 and 25 <= y < 36
+    assert 34 <= x < 36 and 25 <= y < 36
 
 
 def test_objects_and_pictures_are_averaged_apart(tmp_path: Path) -> None:
