@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sam2_video import cli_evaluate_options as e
 from sam2_video import cli_options as o
 from sam2_video.types import PromptError, Sam2VideoError
 
 FAILED = 2  # exit code for errors that have a readable message
 INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
+TERMINATED = 143  # and one that SIGTERM ended
 
 
 class _ReadableErrors(TyperGroup):
@@ -223,9 +225,92 @@ def train(
     typer.echo(f"best weights: {best}")
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "sam2-video evaluate DAVIS --out runs/davis\n\n"
+    "sam2-video evaluate DAVIS --protocol mask,box,click3 --workers 4 --out runs/davis\n\n"
+    "sam2-video evaluate DAVIS --check\n\n"
+    "sam2-video evaluate DAVIS --score-only PRED --out runs/theirs\n\n"
+    "sam2-video evaluate MOSE --shard 2/8 --out runs/mose"
+)
+def evaluate(
+    data: e.Root,
+    overrides: o.Overrides = None,
+    dataset: e.Dataset = "auto",
+    split: e.Split = None,
+    resolution: e.Resolution = "480p",
+    every_frame: e.EveryFrame = False,
+    sequences: e.Sequences = None,
+    max_frames: e.MaxFrames = None,
+    check: e.Check = False,
+    deep: e.Deep = False,
+    protocol: e.Protocols = "mask",
+    model: o.Model = "nano",
+    checkpoint: e.Checkpoint = None,
+    device: o.Device = None,
+    dtype: o.DtypeOption = "float32",
+    threads: e.Threads = 1,
+    seed: e.Seed = 0,
+    workers: e.Workers = None,
+    ray: e.Ray = None,
+    shard: e.ShardOption = None,
+    score_only: e.ScoreOnly = None,
+    allow_incomplete: e.AllowIncomplete = False,
+    no_f: e.NoBoundary = False,
+    boundary_pixels: e.BoundaryPixels = None,
+    measures: e.Measures = None,
+    out: o.Out = Path("evaluation"),
+    submission: e.Submission = None,
+) -> None:
+    """Track a benchmark, or score masks that are there: J&F, tables, a report, and what was measured.
+
+    A run that was broken off goes on when the same command is given again. Ends with 1 where a sequence
+    failed, or no figures can be given.
+    """
+    from sam2_video import cli_evaluate as run
+    from sam2_video.evaluation.plan import ModelSetup
+
+    which = run.DataOptions(data, dataset, split, resolution, every_frame, _names(sequences))
+    scores = run.MeasureOptions(
+        not no_f, boundary_pixels, allow_incomplete, None if measures is None else _names([measures])
+    )
+    options = run.EvaluateOptions(
+        out=out,
+        protocols=_names([protocol]) or (),
+        seed=seed,
+        max_frames=max_frames,
+        workers=workers,
+        ray=ray,
+        shard=shard,
+        submission=submission,
+        score_only=score_only,
+        measures=scores,
+    )
+    setup = ModelSetup(model, checkpoint, device, dtype, threads, _checked(overrides))
+    say = partial(typer.echo, err=True)
+    try:
+        if check:
+            code = run.check(which, deep, typer.echo)
+        elif score_only is not None:
+            code = run.score_only(which, options, typer.echo, say)
+        else:
+            code = run.evaluate(which, setup, options, typer.echo, say)
+    except KeyboardInterrupt as end:
+        typer.echo(f"interrupted; what is done is in {out}, and the same command goes on with it")
+        raise typer.Exit(TERMINATED if isinstance(end, run.Terminated) else INTERRUPTED) from None
+    raise typer.Exit(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with SystemExit."""
     app(args=None if arguments is None else list(arguments), prog_name="sam2-video")
+
+
+def _names(texts: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names that were given in one text or in several, with commas between them; None where none were."""
+    if texts is None:
+        return None
+    return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
 
 
 def _checked(overrides: Sequence[str] | None) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def _segment(
     check_bounds(prompts, 1, size)
     predictor = ImagePredictor(load(model))
     predictor.set_image(rgb)
-    result = as_frame([predict(predictor, placed) for placed in prompts], prompts, size)
+    result = as_frame(predict(predictor, prompts), prompts, size)
     clear_results(out)
     with MaskPngSink(out / "masks", bits) as sink:
         sink.write(rgb, result, path.stem)
@@ -75,11 +75,25 @@ def _segment(
     yield f"results are in {out}"
 
 
-def predict(predictor: ImagePredictor, placed: PlacedPrompt) -> ImageResult:
-    """Find one object; a single click can mean several things, so it gets three answers."""
-    said = placed.prompt
-    single = len(said.points) == 1 and said.box is None
-    return predictor.predict(**placed.arguments(), multimask=single)
+def predict(predictor: ImagePredictor, prompts: Sequence[PlacedPrompt]) -> list[ImageResult]:
+    """Find every object; a single click can mean several things, so it gets three answers."""
+    found: dict[int, ImageResult] = {}
+    for single in (True, False):
+        rows = [k for k, placed in enumerate(prompts) if _is_single_click(placed) == single]
+        said = [prompts[k].said() for k in rows]
+        if rows:
+            results = predictor.predict_many(
+                points=[one.get("points") for one in said],
+                labels=[one.get("labels") for one in said],
+                boxes=[one.get("box") for one in said],
+                multimask=single,
+            )
+            found |= dict(zip(rows, results, strict=True))
+    return [found[k] for k in range(len(prompts))]
+
+
+def _is_single_click(placed: PlacedPrompt) -> bool:
+    return len(placed.prompt.points) == 1 and placed.prompt.box is None
 
 
 def as_frame(

@@ -27,10 +27,12 @@ from sam2_video.cli_run import ModelOptions
 from sam2_video.cli_track import TrackOptions, TrackRun, expected_frames
 from sam2_video.cli_write import RunSummary, Writers
 from sam2_video.config import build_model
+from sam2_video.image_predictor import ImagePredictor
 from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
 from sam2_video.sinks.registry import SINKS
 from sam2_video.types import PromptError, SinkError, SourceError
 from tests.clips import write_clip
+from tests.toys import SAM1_OVERRIDES, toy_sam1
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
 Run = Callable[..., SimpleNamespace]
@@ -516,6 +518,41 @@ def test_segment_a_picture(run: Run, clip: Path, model_file: Path, tmp_path: Pat
     first, second = record(out)["prompts"]
     assert first == {"frame": 0, "object": 1, "points": [[20.0, 20.0], [50.0, 40.0]], "labels": [1, 0]}
     assert second == {"frame": 0, "object": 9, "box": [5.0, 5.0, 30.0, 30.0]}
+
+
+@pytest.fixture
+def sam1_file(tmp_path: Path) -> Path:
+    path = tmp_path / "sam1.safetensors"
+    header = {"sam2_video.config": "sam_vit_b", "sam2_video.overrides": json.dumps(SAM1_OVERRIDES)}
+    save_weights(toy_sam1(), path, header)
+    return path
+
+
+def test_segment_with_sam_1(run: Run, clip: Path, sam1_file: Path, tmp_path: Path) -> None:
+    """Masks are those of the predictor: what lies in the padding of its square is not squashed into them."""
+    out, picture = tmp_path / "out", clip / "00002.png"
+    prompts = ("--click", "20,20", "--box", "9:5,5,30,30", "--click", "4:40,30")
+    done = run("segment", picture, *prompts, "--model", sam1_file, "--out", out)
+    assert done.code == 0, done.err
+    predictor = ImagePredictor(toy_sam1())
+    predictor.set_image(picture)
+    expected = {
+        1: predictor.predict(points=[(20, 20)]),
+        9: predictor.predict(box=(5, 5, 30, 30), multimask=False),
+        4: predictor.predict(points=[(40, 30)]),
+    }
+    for line in done.out.splitlines()[:3]:
+        result = expected.pop(int(line.split()[1].rstrip(":")))
+        best = int(result.iou.argmax())
+        assert f" {result.masks[best].sum()} pixels" in line and f"IoU {result.iou[best]:.2f}" in line
+    assert not expected
+
+
+def test_videos_need_a_model_with_memory(run: Run, clip: Path, sam1_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("track", clip, "--click", "0:1:20,20", "--model", sam1_file, "--out", out)
+    assert done.code == 2 and "SAM 1 has none" in done.err and "sam2-video segment" in done.err
+    assert not any(out.rglob("*.*"))
 
 
 @pytest.mark.parametrize("click", ["x,y", "1:2", "1:64,2", "0:5,5"])

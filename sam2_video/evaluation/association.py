@@ -177,6 +177,11 @@ def _numbered(ids: Ids, places: Mapping[int, int]) -> Ids:
     return np.array([places[int(k)] for k in ids], dtype=np.int64)
 
 
+def require_library() -> None:
+    """Raise ConfigError, with how to install it, where TrackEval cannot be imported."""
+    _metrics()
+
+
 def _metrics() -> dict[str, Any]:
     """TrackEval's metrics; IDF1 and identity switches match masks from an IoU of one half on."""
     try:

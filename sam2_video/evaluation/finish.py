@@ -183,5 +183,3 @@ def _with_error(run: SequenceRun, errors: Mapping[str, str]) -> SequenceRun:
 def _names(names: Mapping[str, str]) -> str:
     shown = ", ".join(list(names)[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
-
-

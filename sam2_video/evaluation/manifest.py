@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sam2_video.evaluation.in_memory import Beginning
 from sam2_video.evaluation.machine import code_version, machine, package_versions
-from sam2_video.evaluation.plan import ModelSetup, Plan, ShortSequence, device_kind
+from sam2_video.evaluation.plan import ModelSetup, Plan, device_kind
 from sam2_video.evaluation.sequences import DataSet, VosSequence
 from sam2_video.sinks.base import write_whole
 from sam2_video.types import DataError, SinkError
@@ -50,7 +51,7 @@ def fingerprint(sequence: VosSequence) -> dict[str, Any]:
     """
     from sam2_video.fingerprint import hash_ends
 
-    whole = sequence.whole if isinstance(sequence, ShortSequence) else sequence
+    whole = sequence.inner if isinstance(sequence, Beginning) else sequence
     found: dict[str, Any] = {"frames": len(whole.frame_names), "size": list(whole.size)}
     names = "\0".join(whole.frame_names)
     found["names"] = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()

@@ -12,7 +12,7 @@ from math import floor
 
 import numpy as np
 
-from sam2_video.evaluation.association import associate, summarise_association
+from sam2_video.evaluation.association import associate, require_library, summarise_association
 from sam2_video.evaluation.extras import Column, Extra, average_objects
 from sam2_video.evaluation.mose import mose_curves, summarise_mose
 from sam2_video.evaluation.scores import PredictionReader, Summary
@@ -74,13 +74,23 @@ def usual_measures(data_set: str) -> tuple[str, ...]:
     return _USUAL.get(data_set, ())
 
 
-def measure(names: Iterable[str], measured: Measured) -> tuple[Extra, ...]:
-    """Return the columns of each measure once, in the order of `names`.
+def check_measures(names: Iterable[str]) -> tuple[str, ...]:
+    """Return each name once, in their order. To be called before hours are spent on what is to be measured.
 
-    Raises DataError for an unknown name and as `each_frame` does, ConfigError for a library that is missing.
+    Raises DataError for an unknown name, ConfigError for a library that is not installed.
     """
     wanted = tuple(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in MEASURES]
     if unknown:
         raise DataError(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    return tuple(MEASURES[name](measured) for name in wanted)
+    if "hota" in wanted:
+        require_library()
+    return wanted
+
+
+def measure(names: Iterable[str], measured: Measured) -> tuple[Extra, ...]:
+    """Return the columns of each measure once, in the order of `names`.
+
+    Raises what `check_measures` and `each_frame` raise.
+    """
+    return tuple(MEASURES[name](measured) for name in check_measures(names))

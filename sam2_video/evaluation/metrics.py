@@ -47,9 +47,7 @@ def region_similarity(predicted: Mask, truth: Mask, void: Bools | None = None) -
     return compare(predicted, truth, void, boundary=False).j
 
 
-def boundary_accuracy(
-    predicted: Mask, truth: Mask, bound: float = BOUND, void: Bools | None = None
-) -> float:
+def boundary_accuracy(predicted: Mask, truth: Mask, bound: float = BOUND, void: Bools | None = None) -> float:
     """Return the F-measure of the two outlines, matched within `bound`, rounded up to whole pixels.
 
     `bound` is a share of the diagonal, from 1 on a number of pixels. Two masks without an outline agree.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sam2_video.evaluation.sequences import Bools, DataSet, EvaluatedObject, VosSequence
+from sam2_video.evaluation.in_memory import Beginning
+from sam2_video.evaluation.sequences import DataSet
 from sam2_video.types import DataError
 
 
@@ -59,62 +56,10 @@ def device_kind(setup: ModelSetup) -> str:
     return device_of(setup).partition(":")[0]
 
 
-@dataclass(frozen=True)
-class ShortSequence:
-    """The first frames of a sequence, as a `VosSequence`."""
-
-    whole: VosSequence
-    count: int
-
-    @property
-    def name(self) -> str:
-        return self.whole.name
-
-    @property
-    def frame_names(self) -> tuple[str, ...]:
-        return self.whole.frame_names[: self.count]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.whole.size
-
-    @property
-    def objects(self) -> tuple[EvaluatedObject, ...]:
-        """The objects that begin early enough. Raises DataError where there are none."""
-        found = tuple(
-            EvaluatedObject(
-                one.object_id,
-                one.first,
-                tuple(frame for frame in one.scored if frame < self.count),
-                one.group,
-                one.category,
-            )
-            for one in self.whole.objects
-            if one.first < self.count
-        )
-        if not found:
-            raise DataError(
-                f"sequence {self.name}: no object begins in its first {self.count} frames; allow more of them"
-            )
-        return found
-
-    def image(self, frame: int) -> NDArray[np.uint8]:
-        return self.whole.image(frame)
-
-    def masks(self, frame: int) -> Mapping[int, Bools] | None:
-        return self.whole.masks(frame)
-
-    def void(self, frame: int) -> Bools | None:
-        return self.whole.void(frame)
-
-
 def shorten(data: DataSet, max_frames: int | None) -> DataSet:
-    """Cut every sequence that has more frames. Raises DataError for fewer than 2 frames."""
+    """Cut every sequence that has more frames. Raises DataError for less than 3: the ends do not count."""
     if max_frames is None:
         return data
-    if max_frames < 2:
-        raise DataError(f"--max-frames {max_frames}: at least 2, one to begin with and one to be scored")
-    sequences = tuple(
-        ShortSequence(one, max_frames) if len(one.frame_names) > max_frames else one for one in data.sequences
-    )
-    return replace(data, sequences=sequences)
+    if max_frames < 3:
+        raise DataError(f"at most {max_frames} frames of a sequence leave none to be scored; allow 3 or more")
+    return replace(data, sequences=tuple(Beginning(one, max_frames) for one in data.sequences))

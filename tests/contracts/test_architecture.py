@@ -68,6 +68,8 @@ LAYERS: dict[str, int] = {
     "cli_demo": 7,
     "cli_journal": 7,
     "cli_dispatch": 7,
+    "cli_evaluate": 7,
+    "cli_evaluate_options": 7,
     "cli_options": 7,
     "cli_write": 7,
     "cli_prompts": 7,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from typing import Any
 
 import numpy as np
@@ -68,14 +68,7 @@ def test_missing_predictions_are_refused_unless_asked_for() -> None:
 
 
 def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def fail(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("trackeval"):
-            raise ModuleNotFoundError("No module named 'trackeval'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", fail)
+    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
     with pytest.raises(ConfigError, match="pip install --no-deps trackeval scipy"):
         associate(pair(), pair().masks)
 

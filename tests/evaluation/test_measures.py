@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from sam2_video.evaluation.datasets import KINDS
-from sam2_video.evaluation.measures import MEASURES, Measured, last_quarter, measure, usual_measures
+from sam2_video.evaluation.measures import (
+    MEASURES,
+    Measured,
+    check_measures,
+    last_quarter,
+    measure,
+    usual_measures,
+)
 from sam2_video.evaluation.score_tables import write_scores
 from sam2_video.evaluation.scores import MetricOptions, PredictionReader, score_objects, summarise
 from sam2_video.evaluation.sequences import DataSet, VosSequence
-from sam2_video.types import DataError
+from sam2_video.types import ConfigError, DataError
 from tests.evaluation.test_scores import toy
 
 
@@ -73,6 +81,7 @@ def test_incomplete_predictions_are_measured_only_where_asked_for() -> None:
 def test_names_are_known_or_refused() -> None:
     with pytest.raises(DataError, match="no measure hta; there are hota, mose, vost"):
         measure(["hta", "mose"], measured())
+    assert check_measures(["vost", "mose", "vost"]) == ("vost", "mose")
     assert usual_measures("mose2") == ("mose",) and usual_measures("davis2017") == ()
     assert {name for kind in KINDS for name in usual_measures(kind)} <= set(MEASURES)
     assert all(usual_measures(kind) for kind in ("mose2", "vost")) and {"mose2", "vost"} <= set(KINDS)
@@ -85,3 +94,12 @@ def test_association_is_measured_by_the_library() -> None:
     assert extra.overall["deta"] == pytest.approx(3 / 5) and extra.overall["assa"] == pytest.approx(
         (2 * 1 + 1 / 3) / 3
     )
+
+
+def test_a_library_that_is_missing_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
+    with pytest.raises(ConfigError, match="pip install --no-deps trackeval"):
+        check_measures(["mose", "hota"])
+    assert check_measures(["mose"]) == ("mose",)

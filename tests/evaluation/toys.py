@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_video.evaluation.results import Evaluation, SequenceRun, StageTime
 from sam2_video.evaluation.scores import MetricOptions, PredictionReader, Summary, score_objects, summarise
 from sam2_video.evaluation.sequences import Bools, DataSet, EvaluatedObject, VosSequence
 
@@ -78,3 +79,22 @@ def scored(data: DataSet, *, boundary: bool = True) -> Summary:
     """Scores of predictions that drift."""
     options = MetricOptions(boundary=boundary)
     return summarise(s for one in data.sequences for s in score_objects(one, drifting(one), options))
+
+
+EVIL = "<script>alert(1)</script>"
+
+
+def evaluation(data: DataSet, *failed: SequenceRun, summary: Summary | None) -> Evaluation:
+    """What a run over a toy data set leaves behind; those that failed stand at its end."""
+    stages = {
+        name: StageTime(10, 0.1 * k, 8.0 * k, 12.0 * k) for k, name in enumerate(("decode", "track"), 1)
+    }
+    runs = [SequenceRun(one.name, 10, 0.5, stages, 300.0) for one in data.sequences]
+    names = {run.name for run in failed}
+    manifest = {
+        "began": "2026-01-02T03:04:05+00:00",
+        "model": {"name": "nano", "sha256": "f00d" * 16, "device": "cpu", "config": {EVIL: EVIL}},
+        "protocol": {"name": "mask", "seed": 7},
+        "machine": {"cpu": f"Toy CPU {EVIL}"},
+    }
+    return Evaluation(manifest, (*(run for run in runs if run.name not in names), *failed), summary)

@@ -14,11 +14,15 @@ import pytest
 import torch
 
 from sam2_video.checkpoint import load_model
+from sam2_video.evaluation.datasets import open_dataset
+from sam2_video.evaluation.in_memory import track_and_score
 from sam2_video.training.batches import Mixture, collate, load_batches, make_clips
 from sam2_video.training.clips import TrainingClip
 from sam2_video.training.loop import Trainer, parameter_groups, train
 from sam2_video.training.settings import Stage, TrainSettings
 from sam2_video.types import CheckpointError
+from sam2_video.video_predictor import VideoPredictor
+from tests.evaluation.datasets.builders import davis2017
 
 TOY = (
     *(
@@ -76,6 +80,23 @@ def test_the_loss_falls_on_one_clip(stills_folder: Path, tmp_path: Path) -> None
     batch = next(load_batches(make_clips(settings), settings, 0))
     losses = [float(trainer.advance(batch)[0].total.detach()) for _ in range(30)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_validation_tracks_the_running_average(stills_folder: Path, tmp_path: Path) -> None:
+    davis2017(tmp_path / "davis")
+    settings = toy_settings(stills_folder, validation=str(tmp_path / "davis"), validate_frames=4)
+    trainer = Trainer(settings, tmp_path / "run")
+    with torch.no_grad():
+        for parameter in trainer.average.parameters():
+            parameter.mul_(1.5)  # so that it is not the model that is trained
+    trainer.validate()
+    with (tmp_path / "run/validation.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    clips = open_dataset(tmp_path / "davis", "davis2017", "all").sequences
+    means = track_and_score(VideoPredictor(trainer.average), clips, max_frames=4).overall
+    assert (float(row["j"]), float(row["f"])) == (means.j.mean, means.f.mean)
+    assert trainer.score == trainer.best == float(row["jandf"]) == means.jandf
+    assert (tmp_path / "run/best.safetensors").is_file()
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])

@@ -31,7 +31,7 @@ class Protocol(Structure):
     """How a tracker is told what to follow, and when. Made afresh for each sequence, see `make_protocol`."""
 
     name: str
-    rounds: list[Round]  # filled by interactive protocols, whole when the last prediction has been yielded
+    rounds: list[Round]  # filled by interactive protocols, whole when `run` is exhausted
 
     def run(self, predictor: VideoPredictor, sequence: VosSequence, seed: int) -> Iterator[FramePrediction]:
         """Yield the predictions of all frames in ascending order.

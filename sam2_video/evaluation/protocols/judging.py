@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,28 +22,23 @@ class FrameTruth:
 
     frame: int
     size: tuple[int, int]
-    masks: dict[int, Bools] | None  # None: the frame is not annotated
+    masks: Mapping[int, Bools]
     void: Bools | None
 
     @classmethod
     def read(cls, sequence: VosSequence, frame: int) -> FrameTruth:
-        """Raises DataError."""
+        """Raises DataError, also for a frame that is not annotated."""
         masks = sequence.masks(frame)
         if masks is None:
-            return cls(frame, sequence.size, None, None)
-        return cls(frame, sequence.size, dict(masks), sequence.void(frame))
+            raise DataError(f"{sequence.name}: frame {frame} is to be scored but has no annotation")
+        return cls(frame, sequence.size, masks, sequence.void(frame))
 
     def of(self, object_id: int) -> Bools:
-        """Return the mask of an object on an annotated frame, an empty one where it is absent."""
-        found = (self.masks or {}).get(object_id)
+        """Return the mask of an object, an empty one where it is absent."""
+        found = self.masks.get(object_id)
         return np.zeros(self.size, dtype=np.bool_) if found is None else found
 
-    def overlap(self, one: EvaluatedObject, predicted: Bools) -> float:
-        """Return J alone, on an annotated frame."""
-        return compare(predicted, self.of(one.object_id), self.void, boundary=False).j
-
     def score(self, one: EvaluatedObject, predicted: Bools) -> Score:
-        """Return J and F, on an annotated frame."""
         return compare(predicted, self.of(one.object_id), self.void)
 
 
@@ -62,6 +58,11 @@ class Tally:
 
     def round(self, one: EvaluatedObject, number: int, frame: int, clicks: Clicks) -> Round:
         return Round(one.object_id, number, frame, clicks, self.j / self.frames, self.f / self.frames)
+
+
+def frames_to_judge(one: EvaluatedObject) -> frozenset[int]:
+    """The frames that count from the first of an object on: they are looked at, and may be clicked on."""
+    return frozenset(frame for frame in one.scored if frame >= one.first)
 
 
 def tallies_before(sequence: VosSequence) -> dict[int, Tally]:

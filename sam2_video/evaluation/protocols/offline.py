@@ -21,6 +21,7 @@ from sam2_video.evaluation.protocols.judging import (
     Tally,
     check_truth,
     fill_up,
+    frames_to_judge,
     independent,
     tallies_before,
 )
@@ -47,6 +48,7 @@ class Corrected:
 
     one: EvaluatedObject
     before: Tally  # of the frames before its first
+    counts: frozenset[int]
     tally: Tally = field(default_factory=Tally)  # of the last pass
     frames: list[int] = field(default_factory=list)  # that were clicked on
     rounds: list[Round] = field(default_factory=list)
@@ -54,15 +56,11 @@ class Corrected:
     clicks: Clicks = ()  # of this round
 
     def look_at(self, truth: FrameTruth, predicted: Bools) -> None:
-        """Score an annotated frame, and note it if it is the worst that was not clicked on yet."""
-        if truth.frame in self.one.scored:
-            score = truth.score(self.one, predicted)
-            self.tally.add(score)
-            j = score.j
-        else:
-            j = truth.overlap(self.one, predicted)
-        if truth.frame not in self.frames and j < (1 if self.worst is None else self.worst.j):
-            self.worst = Worst(truth.frame, j, predicted)
+        """Score a frame, and note it if it is the worst that was not clicked on yet."""
+        score = truth.score(self.one, predicted)
+        self.tally.add(score)
+        if truth.frame not in self.frames and score.j < (1 if self.worst is None else self.worst.j):
+            self.worst = Worst(truth.frame, score.j, predicted)
 
 
 @dataclass
@@ -82,7 +80,7 @@ class Offline:
         """Yield the predictions after the last pass. Raises DataError for truth that cannot be used."""
         check_truth(sequence)
         source, before = SequenceFrames(sequence), tallies_before(sequence)
-        objects = [Corrected(one, before[one.object_id]) for one in sequence.objects]
+        objects = [Corrected(one, before[one.object_id], frames_to_judge(one)) for one in sequence.objects]
         opened = independent(predictor).open(source, retain="all")
         with VideoSession(source, KeptFeatures(opened.driver, source), opened.options) as session:
             self._interact(session, sequence, objects)
@@ -136,9 +134,10 @@ class Offline:
         for each in objects:
             each.tally, each.worst = each.before.copy(), None
         for result in session.propagate():
-            truth = FrameTruth.read(sequence, result.frame)
-            for each in objects if truth.masks is not None else ():
-                if result.frame >= each.one.first:
+            judged = [each for each in objects if result.frame in each.counts]
+            if judged:
+                truth = FrameTruth.read(sequence, result.frame)
+                for each in judged:
                     each.look_at(truth, _own_mask(result, each.one.object_id))
         for each in objects:
             if each.one.scored:

@@ -9,7 +9,7 @@ copies are walked together, and each frame is encoded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -29,6 +29,7 @@ from sam2_video.evaluation.protocols.judging import (
     Tally,
     check_truth,
     fill_up,
+    frames_to_judge,
     independent,
     tallies_before,
 )
@@ -46,17 +47,13 @@ class Line:
 
     one: EvaluatedObject
     track_id: int  # in the session
+    counts: frozenset[int]
     tally: Tally
     made: list[tuple[int, Clicks]] = field(default_factory=list)  # (frame, clicks) of each interaction
 
-    def add(self, truth: FrameTruth, mask: Bools) -> None:
-        """Score a mask, where the frame counts."""
-        if truth.frame in self.one.scored:
-            self.tally.add(truth.score(self.one, mask))
-
     def uncorrected(self, track_id: int) -> Line:
         """The same object, if nobody clicks any more."""
-        return Line(self.one, track_id, self.tally.copy(), list(self.made))
+        return Line(self.one, track_id, self.counts, self.tally.copy(), list(self.made))
 
 
 @dataclass
@@ -128,7 +125,7 @@ class _Walk:
 
     def _begin(self, objects: Iterable[EvaluatedObject]) -> None:
         for one in objects:
-            line = Line(one, self._new_id(), self._before[one.object_id])
+            line = Line(one, self._new_id(), frames_to_judge(one), self._before[one.object_id])
             truth, void = first_mask(self.sequence, one), self.sequence.void(one.first)
             clicks, _ = click_on(
                 self.session, line.track_id, one.first, truth, most=self.protocol.clicks, void=void
@@ -142,53 +139,56 @@ class _Walk:
 
     def _look_over(self, result: FrameResult) -> tuple[Tensor, bool]:
         """Score a frame and correct what is bad; return the logits of the live lines, and whether it was."""
-        truth = FrameTruth.read(self.sequence, result.frame)
         logits = {track: result.logits[row] for row, track in enumerate(result.object_ids)}
-        copies: dict[int, ObjectState] = {}
-        if truth.masks is not None:
-            for line in self.over:
-                line.add(truth, _mask(line, logits, result.size))
-            state = self.session.state()
-            for line in self.live:
-                mask = _mask(line, logits, result.size)
-                if self._is_bad(line, truth, mask):
-                    left = self._leave_behind(line, truth, mask)
-                    copies[left.track_id] = state.objects[line.track_id]
-                    logits[line.track_id] = self._correct(line, truth, mask)
+        bad: list[tuple[Line, Bools]] = []
+        judged = [line for line in (*self.over, *self.live) if result.frame in line.counts]
+        if judged:
+            truth = FrameTruth.read(self.sequence, result.frame)
+            for line in judged:
+                mask = _mask(logits[line.track_id], result.size)
+                score = truth.score(line.one, mask)
+                if score.j < self.protocol.bad and self._may_stop(line, result.frame):
+                    bad.append((line, mask))
                 else:
-                    line.add(truth, mask)
-        if copies:
-            self._go_on_with(copies)
-        return torch.stack([logits[line.track_id] for line in self.live]), bool(copies)
+                    line.tally.add(score)
+            if bad:
+                logits |= self._correct(bad, truth)
+        return torch.stack([logits[line.track_id] for line in self.live]), bool(bad)
 
-    def _is_bad(self, line: Line, truth: FrameTruth, mask: Bools) -> bool:
-        """Is this a frame to stop on? Not one that was clicked on, nor when there were enough of them."""
-        if len(line.made) >= self.protocol.frames or line.made[-1][0] == truth.frame:
-            return False
-        return truth.overlap(line.one, mask) < self.protocol.bad
+    def _may_stop(self, line: Line, frame: int) -> bool:
+        """Not on a frame that was clicked on, nor when there were enough of them, nor for a copy."""
+        live = any(line is each for each in self.live)
+        return live and len(line.made) < self.protocol.frames and line.made[-1][0] != frame
 
-    def _leave_behind(self, line: Line, truth: FrameTruth, mask: Bools) -> Line:
-        left = line.uncorrected(self._new_id())
-        left.add(truth, mask)
-        self.over.append(left)
-        return left
+    def _correct(self, bad: Sequence[tuple[Line, Bools]], truth: FrameTruth) -> dict[int, Tensor]:
+        """Click on bad masks and leave copies behind that go on uncorrected; return the new logits."""
+        logits: dict[int, Tensor] = {}
+        copies: dict[int, ObjectState] = {}
+        before = self.session.state()
+        for line, mask in bad:
+            left = line.uncorrected(self._new_id())
+            left.tally.add(truth.score(line.one, mask))
+            copies[left.track_id] = before.objects[line.track_id]
+            self.over.append(left)
+            result = self._click(line, truth, mask)
+            logits[line.track_id] = result.logits[0]
+            line.tally.add(truth.score(line.one, result.masks[0]))
+        self._go_on_with(copies)
+        return logits
 
-    def _correct(self, line: Line, truth: FrameTruth, mask: Bools) -> Tensor:
-        """Click on a bad frame; return the logits that this leads to."""
-        target = truth.of(line.one.object_id)
+    def _click(self, line: Line, truth: FrameTruth, mask: Bools) -> FrameResult:
         clicks, result = click_on(
             self.session,
             line.track_id,
             truth.frame,
-            target,
+            truth.of(line.one.object_id),
             most=self.protocol.clicks,
             void=truth.void,
             predicted=mask,
         )
         assert result is not None  # what is bad has an error to click on
         line.made.append((truth.frame, clicks))
-        line.add(truth, result.masks[0])
-        return result.logits[0]
+        return result
 
     def _go_on_with(self, copies: Mapping[int, ObjectState]) -> None:
         """Have more objects walked in the rest of the pass, as they were before they were corrected."""
@@ -197,6 +197,6 @@ class _Walk:
         self.session = VideoSession.restore(self.source, self.session.driver, state)
 
 
-def _mask(line: Line, logits: Mapping[int, Tensor], size: Size) -> Bools:
-    found = masks_by_object([0], logits[line.track_id][None], size, overlapping=True)
-    return found[0]
+def _mask(logits: Tensor, size: Size) -> Bools:
+    """The mask of one object, whatever others hold the same pixels."""
+    return masks_by_object([0], logits[None], size, overlapping=True)[0]

@@ -19,10 +19,11 @@ Picture = NDArray[np.uint8]  # (h, w, 3) RGB
 # Near Okabe and Ito's blue, orange and purple, which all eyes tell apart; what is missed is hatched as well.
 FOUND, EXTRA, MISSED = (0, 114, 178), (240, 180, 20), (204, 60, 140)
 _TINT = 0.55
-_HATCH = 6  # pixels from stripe to stripe
+_HATCH = 8  # pixels from stripe to stripe
 _QUALITY = 80
 _PERFECT = 0.9995  # shown as 100.0: nothing to see
 _ROOM = 1.6  # side of a window, in sides of what it must show
+_LARGEST_PIXEL = 4.0  # how large a pixel of the frame may become
 _SMALLEST = 0.3  # side of a window, in sides of the frame
 
 
@@ -32,7 +33,7 @@ class PictureOptions:
 
     objects: int = 6
     frames: int = 4  # of each object
-    side: int = 360  # pixels of the longer side
+    side: int = 420  # pixels of the longer side
     total: int = 1_500_000  # bytes of all JPEG files together
 
 
@@ -46,25 +47,25 @@ class Overlays:
     used: int = field(default=0, init=False)  # bytes
 
     def strips(self, scores: Sequence[ObjectScore]) -> Iterator[tuple[ObjectScore, list[Html]]]:
-        """Yield the worst objects, worst first, and their pictures; or why there are none."""
+        """Yield the worst objects, worst first, and their pictures or why they cannot be read."""
         sequences = {sequence.name: sequence for sequence in self.data.sequences}
         worst = sorted(scores, key=lambda score: (figure(score), score.sequence, score.object_id))
         for score in worst[: self.options.objects]:
             sequence = sequences.get(score.sequence)
-            if sequence is not None and figure(score) < _PERFECT and self.used < self.options.total:
-                yield score, self._strip(sequence, score)
+            if sequence is not None and figure(score) < _PERFECT:
+                pictures = self._strip(sequence, score)
+                if pictures:
+                    yield score, pictures
 
     def _strip(self, sequence: VosSequence, score: ObjectScore) -> list[Html]:
-        chosen = chosen_frames(sequence, score, self.options.frames)
         try:
+            chosen = chosen_frames(sequence, score, self.options.frames)
             predicted = self.read(sequence)
             frames = [_Frame.read(sequence, predicted, score.object_id, frame) for frame in chosen]
             window = _window([frame.shown for frame in frames], sequence.size)
-            return [
-                figure
-                for frame, why in zip(frames, chosen.values(), strict=True)
-                if (figure := self._figure(frame, sequence, score, window, why)) is not None
-            ]
+            shown = zip(frames, chosen.values(), strict=True)
+            pictures = (self._figure(frame, sequence, score, window, why) for frame, why in shown)
+            return [picture for picture in pictures if picture is not None]
         except (DataError, SourceError) as error:  # scores can be had without pictures, and so can a report
             return [element("p", f"No pictures: {error}", class_="note")]
 
@@ -150,8 +151,8 @@ class _Window:
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
     def scaled(self, side: int) -> tuple[int, int]:
-        """(H, W) of its picture, whose longer side is at most `side`."""
-        scale = min(1.0, side / max(self.height, self.width))
+        """(H, W) of its picture, whose longer side is `side`, unless that makes pixels too large."""
+        scale = min(_LARGEST_PIXEL, side / max(self.height, self.width))
         return max(1, round(self.height * scale)), max(1, round(self.width * scale))
 
 
@@ -174,7 +175,8 @@ def painted(frame: _Frame, window: _Window, side: int) -> Picture:
     import cv2
 
     height, width = window.scaled(side)
-    rgb = cv2.resize(frame.rgb[window.part], (width, height), interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_AREA if width < window.width else cv2.INTER_CUBIC
+    rgb = cv2.resize(frame.rgb[window.part], (width, height), interpolation=how)
     grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     out = np.asarray(
         cv2.addWeighted(rgb, 0.35, grey, 0.65, 0), dtype=np.uint8
@@ -190,7 +192,7 @@ def painted(frame: _Frame, window: _Window, side: int) -> Picture:
     _tint(out, predicted & ~truth & counts, EXTRA)
     _tint(out, truth & ~predicted & counts, MISSED, stripes)
     outlines, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(out, outlines, -1, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.drawContours(out, outlines, -1, (0, 0, 0), 2, cv2.LINE_AA)
     cv2.drawContours(out, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
     return out
 
@@ -209,7 +211,8 @@ def _resized(mask: Bools, size: tuple[int, int]) -> Bools:
     """A mask at (W, H): a pixel belongs to it where at least half of what it stands for does."""
     import cv2
 
-    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5)
+    how = cv2.INTER_AREA if size[0] < mask.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=how) >= 0.5)
 
 
 def _tint(out: Picture, region: Bools, colour: tuple[int, int, int], stripes: Bools | None = None) -> None:

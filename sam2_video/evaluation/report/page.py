@@ -45,7 +45,7 @@ def _page(view: View, overlays: Overlays) -> str:
         "Scores": parts.group_table(view),
         "Interactions": parts.interactions(view),
         "Worst objects": parts.worst(view, overlays),
-        "Over time": parts.curves(view),
+        f"{'J&F' if view.scores.has_boundary else 'J'} over time": parts.curves(view),
         "Sequences": parts.sequence_table(view),
         "Objects": parts.object_table(view),
         "Speed and memory": parts.speed(view),

@@ -216,7 +216,7 @@ def _card(line: Line, view: View, count: int, most: int) -> Html:
         "figure",
         element("figcaption", element("h3", name_of(line.sequence)), value, class_="line"),
         over_time(line.sequence, scores, count, key, most),
-        legend(items) if len(items) > 1 or line.missing else None,
+        legend(items, has_missing=bool(line.missing)),
         more,
         id=key,
         class_="card",

@@ -155,10 +155,13 @@ def thinned(curve: dict[float, float], most: int) -> Points:
     return [points[k] for k in sorted(kept)]
 
 
-def legend(curves: Sequence[Curve]) -> Html:
-    """Say which line is whose."""
-    items = [element("li", _swatch(curve), " ", curve.label) for curve in curves]
-    return element("ul", *items, class_="legend")
+def legend(curves: Sequence[Curve], *, has_missing: bool = False) -> Html | None:
+    """Say which line is whose, and what the crosses are; nothing where one line needs no name."""
+    items = [element("li", _swatch(curve), " ", curve.label) for curve in curves] if len(curves) > 1 else []
+    if has_missing:
+        cross = element("path", d="M17 3l10 10m-10 0l10-10", class_="missing")
+        items.append(element("li", _key(cross), " no prediction"))
+    return element("ul", *items, class_="legend") if items else None
 
 
 def histogram(values: Sequence[float], of_what: str) -> Html:
@@ -216,5 +219,8 @@ def _path(places: Sequence[tuple[int, int]]) -> str:
 
 
 def _swatch(curve: Curve) -> Html:
-    line = element("path", d="M0 8h44", **curve.look)
-    return element("svg", line, viewBox="0 0 44 16", class_="swatch", aria_hidden="true")
+    return _key(element("path", d="M0 8h44", **curve.look))
+
+
+def _key(sign: Html) -> Html:
+    return element("svg", sign, viewBox="0 0 44 16", class_="swatch", aria_hidden="true")

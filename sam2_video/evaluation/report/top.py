@@ -78,7 +78,7 @@ def _tiles(view: View) -> Iterator[Html]:
             "frames/s", number(frames / seconds), f"{number(frames, 0)} frames in {duration(seconds)}"
         )
     peak = max((run.peak_mib for run in runs), default=0.0)
-    if peak:
+    if peak and (summary is None or summary.g is None):  # six figures are too many for a first look
         yield _tile("memory", f"{number(peak / 1024, 2)} GiB", "highest of any process")
 
 

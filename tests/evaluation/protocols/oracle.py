@@ -47,6 +47,7 @@ class Story:
     size: tuple[int, int] = SIZE
     voids: dict[int, Bools] = field(default_factory=dict)
     read: list[int] = field(default_factory=list)  # frames in the order in which they were read
+    judged: list[int] = field(default_factory=list)  # frames whose truth was looked at
 
     @property
     def frame_names(self) -> tuple[str, ...]:
@@ -57,6 +58,7 @@ class Story:
         return np.full((*SIZE, 3), frame, np.uint8)
 
     def masks(self, frame: int) -> Mapping[int, Bools] | None:
+        self.judged.append(frame)
         return self.truth[frame]
 
     def void(self, frame: int) -> Bools | None:

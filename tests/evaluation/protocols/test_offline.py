@@ -40,6 +40,7 @@ def test_the_worst_frame_is_corrected_first_and_what_is_right_is_left_alone() ->
     j = 5 / 17
     assert [r.j for r in rounds[:3]] == pytest.approx([(5 + j) / 7, (6 + j) / 7, 1.0])
     assert rounds[2].f == 1 and all(mask[1].any() for mask in masks.values())
+    assert story.judged.count(7) == 3  # passes
     # Nothing is left to correct: the last score stands for the rounds that would have come.
     assert [(r.number, r.frame, r.clicks, r.j) for r in rounds[3:]] == [(n, 3, (), 1.0) for n in range(4, 9)]
 
@@ -89,6 +90,14 @@ def test_frames_without_truth_and_void_pixels_are_not_clicked() -> None:
     assert [r.frame for r in rounds[:2]] == [0, 6] and not rounds[2].clicks
     ((x, y, label),) = rounds[1].clicks
     assert label == 0 and surplus[y, x] and not story.voids[6][y, x]
+
+
+def test_frames_that_do_not_count_are_not_clicked() -> None:
+    """The last one does not, though it is worst."""
+    story = standing(6)
+    rounds, masks = interact(story, Oracle(story, mistakes({5: NOTHING, 2: square(20, 12)})))  # type: ignore[arg-type]
+    assert [r.frame for r in rounds if r.clicks] == [0, 2] and rounds[-1].j == 1
+    assert not masks[5][1].any()
 
 
 def test_each_object_is_corrected_for_itself() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import sam2_video
 from sam2_video.evaluation.metrics import compare
+from sam2_video.evaluation.protocols.offline import Offline
 from sam2_video.evaluation.protocols.online import Online
 from sam2_video.evaluation.results import Round
 from sam2_video.evaluation.sequences import Bools, EvaluatedObject
@@ -44,6 +45,7 @@ def test_it_stops_at_the_first_bad_frame_and_goes_on_from_there() -> None:
         (1, 0, (MIDDLE,)), (2, 3, (MIDDLE,)), (3, 6, (MIDDLE,)),
         *((n, 6, ()) for n in range(4, 9)),
     ]  # fmt: skip
+    assert 9 not in story.judged  # the last frame does not count
     # With one frame it would be lost from 3 on, with two from 6 on.
     assert [r.j for r in rounds] == [2 / 8, 5 / 8, *[1.0] * 6]
     assert all(np.array_equal(mask[1], square(20, 10)) for mask in masks.values())
@@ -99,6 +101,15 @@ def test_frames_without_truth_are_passed_and_surplus_is_clicked_off() -> None:
     assert not masks[4][1].any() and rounds[1].j == 1
 
 
+def test_void_pixels_of_a_bad_frame_are_not_clicked() -> None:
+    story = standing(5)
+    story.voids[2] = square(40, 20, side=6)
+    surplus = square(20, 10) | square(40, 20)
+    rounds, _ = interact(story, Oracle(story, lambda o, frame, p: surplus if frame == 2 else None))
+    ((x, y, label),) = rounds[1].clicks
+    assert label == 0 and surplus[y, x] and not story.voids[2][y, x]
+
+
 def test_each_object_is_stopped_for_itself() -> None:
     """Object 1 is lost on 2, object 2, which begins on 3, on 5; clicks on one change nothing of the other."""
     left, right = square(5, 10), square(40, 10)
@@ -135,6 +146,19 @@ def test_truth_that_is_kept_elsewhere_is_no_use() -> None:
     story.objects = (EvaluatedObject(1, 0, ()),)
     with pytest.raises(DataError, match="has no frame that counts"):
         interact(story, Oracle(story))
+    story = standing(4)
+    story.truth[2] = None
+    with pytest.raises(DataError, match="frame 2 is to be scored but has no annotation"):
+        interact(story, Oracle(story))
+
+
+def test_an_object_of_which_no_frame_counts_is_tracked_and_has_no_rounds() -> None:
+    story = Story([{1: square(5, 10), 2: square(40, 10)} for _ in range(5)], ())
+    story.objects = (EvaluatedObject(1, 0, (1, 2, 3)), EvaluatedObject(2, 0, ()))
+    for protocol in (Online(), Offline()):
+        (*_, last) = protocol.run(Oracle(story, lost_from(1)), story, 0)  # type: ignore[arg-type]
+        assert {r.object_id for r in protocol.rounds} == {1} and len(protocol.rounds) == 8
+        assert set(last.masks) == {1, 2}
 
 
 class Moving(Story):

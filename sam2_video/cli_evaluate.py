@@ -1,0 +1,357 @@
+"""The work behind `sam2-video evaluate`: what was typed, turned into a run, and what is said of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam2_video.types import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from sam2_video.evaluation.finish import ScoreOptions
+    from sam2_video.evaluation.locks import Shard
+    from sam2_video.evaluation.plan import ModelSetup, Plan
+    from sam2_video.evaluation.sequences import DataSet
+    from sam2_video.evaluation.workers import Progress, Workers
+
+OK, INCOMPLETE = 0, 1  # exit codes; those of other errors are the command's own
+IMAGE = "image"  # the protocol that looks at pictures one by one
+SHOWN = 8  # names in a message
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data."""
+
+    root: Path
+    name: str = "auto"
+    split: str | None = None
+    resolution: str = "480p"
+    every_frame: bool = False
+    sequences: tuple[str, ...] | None = None
+
+    def open(self) -> DataSet:
+        """Open it. Raises DataError."""
+        from sam2_video.evaluation.datasets import open_dataset
+
+        return open_dataset(
+            self.root.resolve(),  # workers may be elsewhere
+            self.name,
+            self.split,
+            resolution=self.resolution,
+            every_frame=self.every_frame,
+            sequences=self.sequences,
+        )
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How predictions are scored. `boundary_pixels`: reach of F; None: 0.008 of the diagonal."""
+
+    boundary: bool = True
+    boundary_pixels: int | None = None
+    allow_incomplete: bool = False
+    measures: tuple[str, ...] | None = None  # None: those that the authors of the data report
+
+    def options(self, data: DataSet) -> ScoreOptions:
+        """As the evaluation takes them. Raises DataError for an unknown measure."""
+        from sam2_video.evaluation.finish import ScoreOptions
+        from sam2_video.evaluation.measures import MEASURES, usual_measures
+        from sam2_video.evaluation.scores import MetricOptions
+
+        unknown = sorted(set(self.measures or ()) - set(MEASURES))
+        if unknown:
+            raise DataError(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+        metrics = MetricOptions(boundary=self.boundary, allow_incomplete=self.allow_incomplete)
+        if self.boundary_pixels is not None:
+            metrics = replace(metrics, bound=self.boundary_pixels)
+        return ScoreOptions(metrics, usual_measures(data.name) if self.measures is None else self.measures)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Everything else that was asked for. `ray`: address of a cluster, "local" for one on this machine."""
+
+    out: Path
+    protocols: tuple[str, ...] = ("mask",)
+    seed: int = 0
+    max_frames: int | None = None
+    workers: int | None = None
+    ray: str | None = None
+    shard: str | None = None
+    submission: Path | None = None
+    score_only: Path | None = None
+    measures: MeasureOptions = field(default_factory=MeasureOptions)
+
+
+def check(data: DataOptions, deep: bool, show: Say) -> int:
+    """Say what is wrong with a data set; 1 where that are errors."""
+    from sam2_video.evaluation.check import check_dataset
+
+    findings = check_dataset(
+        data.root,
+        data.name,
+        data.split,
+        deep=deep,
+        resolution=data.resolution,
+        every_frame=data.every_frame,
+        sequences=data.sequences,
+    )
+    for finding in findings:
+        show(str(finding))
+    counts = {word: sum(one.severity == word for one in findings) for word in ("error", "warning", "note")}
+    show(", ".join(f"{count} {word}{'s' if count != 1 else ''}" for word, count in counts.items()))
+    return INCOMPLETE if counts["error"] else OK
+
+
+def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, show: Say, say: Say) -> int:
+    """Track and score; returns the exit code. `show` is for results, `say` for what goes on."""
+    from sam2_video.evaluation.locks import Shard
+    from sam2_video.evaluation.overview import write_overview
+
+    shard = None if options.shard is None else Shard.parse(options.shard)
+    _refuse(options, known_protocols())
+    codes: list[int] = []
+    rows: list[dict[str, Any]] = []
+    with _workers(options, setup) as workers, _bar(say) as progress, _ended_by_sigterm():
+        if options.ray is not None:
+            setup = replace(setup, device=workers.device)  # what the cluster has, not what is here
+        for name in options.protocols:
+            out = options.out / name if len(options.protocols) > 1 else options.out
+            if name == IMAGE:
+                codes.append(_images(data, setup, options.seed, out, show, rows))
+            else:
+                run = _Run(data.open(), setup, options, name, out, shard)
+                codes.append(run.go(workers, progress, show, say, rows))
+            if len(options.protocols) > 1:
+                write_overview(options.out, rows)
+    return max(codes)
+
+
+def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say) -> int:
+    """Score the masks in a folder; returns the exit code."""
+    from sam2_video.evaluation.foreign import find_predictions
+    from sam2_video.evaluation.foreign import score_only as run
+    from sam2_video.evaluation.overview import summary_lines
+
+    assert options.score_only is not None
+    opened = data.open()
+    with _local(options.workers or 1) as workers, _bar(say) as progress, _ended_by_sigterm():
+        finished = run(
+            opened,
+            options.score_only,
+            options.out,
+            max_frames=options.max_frames,
+            options=options.measures.options(opened),
+            workers=workers,
+            progress=progress,
+        )
+    if options.submission is not None:
+        found = find_predictions(options.score_only, opened)
+        _submit(opened, found.folder, options.submission, show)
+    for name, error in finished.errors.items():
+        say(f"{name}: {error}")
+    for line in summary_lines(finished.evaluation, finished.not_scored):
+        show(line)
+    show(f"results are in {options.out}")
+    withheld = bool(opened.withheld)
+    return OK if withheld or not (finished.errors or finished.not_scored) else INCOMPLETE
+
+
+def known_protocols() -> tuple[str, ...]:
+    """Names that `--protocol` takes."""
+    from sam2_video.evaluation.protocols import PROTOCOLS
+
+    return (*PROTOCOLS, IMAGE)
+
+
+def _refuse(options: EvaluateOptions, known: Sequence[str]) -> None:
+    """Raise ConfigError for what does not go together, before anything is loaded."""
+    unknown = [name for name in options.protocols if name not in known]
+    if unknown or not options.protocols:
+        raise ConfigError(f"--protocol {','.join(options.protocols)}: expected some of {', '.join(known)}")
+    if options.submission is None:
+        return
+    if options.shard is not None:
+        raise ConfigError("--submission needs all sequences: give it to a last call, without --shard")
+    if len(options.protocols) > 1 or options.max_frames is not None:
+        raise ConfigError("--submission takes one protocol and whole sequences: leave out --max-frames")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One protocol over a data set."""
+
+    data: DataSet
+    setup: ModelSetup
+    options: EvaluateOptions
+    protocol: str
+    out: Path
+    shard: Shard | None
+
+    @property
+    def plan(self) -> Plan:
+        from sam2_video.evaluation.plan import Plan
+
+        options = self.options
+        return Plan(self.setup, self.protocol, options.seed, options.max_frames, self.data.overlapping)
+
+    def go(
+        self, workers: Workers, progress: Progress, show: Say, say: Say, rows: list[dict[str, Any]]
+    ) -> int:
+        """Run it, and say how it went; a row for the overview is added. Returns the exit code."""
+        from sam2_video.evaluation.overview import overview_row, summary_lines
+        from sam2_video.evaluation.runner import evaluate
+
+        outcome = evaluate(
+            self.data,
+            self.plan,
+            self.out,
+            shard=self.shard,
+            options=self.options.measures.options(self.data),
+            workers=workers,
+            progress=progress,
+        )
+        if outcome.failed:
+            count = f"{len(outcome.failed)} of {len(self.data.sequences)} sequences failed"
+            say(f"{count}: {_some(list(outcome.failed))}; the same command tries them again")
+        if outcome.evaluation is None:
+            show(f"shard {self.shard} is done; not scored: {_some(outcome.waiting)} are not there yet")
+            return INCOMPLETE if outcome.failed else OK
+        rows.append(overview_row(self.protocol, outcome.evaluation))
+        if len(self.options.protocols) > 1:
+            show(f"[{self.protocol}]")
+        for text in summary_lines(outcome.evaluation, outcome.not_scored):
+            show(text)
+        if self.options.submission is not None and not outcome.failed:
+            _submit(self.data, self.out / "predictions", self.options.submission, show)
+        show(f"results are in {self.out}")
+        return OK if not outcome.failed and (not outcome.not_scored or self.data.withheld) else INCOMPLETE
+
+
+def _images(
+    data: DataOptions, setup: ModelSetup, seed: int, out: Path, show: Say, rows: list[dict[str, Any]]
+) -> int:
+    from sam2_video.evaluation.image_run import run_images
+
+    with _picture_bar() as advance:
+        report = run_images(data.root, setup, seed, out, advance)
+    show(report.table())
+    means = {f"{'m' if name.startswith('iou') else ''}{name}": 100 * v for name, v in report.means().items()}
+    rows.append({"protocol": IMAGE, **means, "objects": report.objects, "failed": len(report.failed)})
+    show(f"results are in {out}")
+    return INCOMPLETE if report.failed else OK
+
+
+def _submit(data: DataSet, predictions: Path, path: Path, show: Say) -> None:
+    from sam2_video.evaluation.submission import write_submission
+
+    show(f"the zip for the server is {write_submission(data, predictions, path)}")
+
+
+def _workers(options: EvaluateOptions, setup: ModelSetup) -> Any:
+    """Who does the work, to be entered."""
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: at least 1")
+    if options.ray is not None:
+        from sam2_video.evaluation.ray_runner import RayWorkers
+
+        address = None if options.ray == "local" else options.ray
+        return RayWorkers(address, options.workers, threads=setup.threads, device=setup.device)
+    return _local(options.workers or 1, setup)
+
+
+def _local(count: int, setup: ModelSetup | None = None) -> Any:
+    from sam2_video.evaluation.workers import LocalWorkers, OneProcess
+
+    if count == 1:
+        return OneProcess()
+    return LocalWorkers(count, _devices(setup))
+
+
+def _devices(setup: ModelSetup | None) -> list[str | None]:
+    """The devices that processes are dealt: all GPUs, unless one is asked for by number."""
+    from sam2_video.evaluation.plan import device_of
+
+    if setup is None or device_of(setup) != "cuda":
+        return [None]
+    import torch
+
+    return [f"cuda:{k}" for k in range(torch.cuda.device_count())] or [None]
+
+
+@contextmanager
+def _bar(say: Say) -> Iterator[Progress]:
+    """A progress bar with the time that is left, on a terminal; news come above it."""
+    from tqdm import tqdm
+
+    from sam2_video.evaluation.workers import Progress
+
+    bars: list[Any] = []
+
+    def begin(frames: int) -> None:
+        close()
+        bars.append(tqdm(total=frames, unit=" frames", dynamic_ncols=True, disable=None if frames else True))
+
+    def close() -> None:
+        for bar in bars:
+            bar.close()
+        bars.clear()
+
+    def tell(text: str) -> None:
+        with tqdm.external_write_mode():
+            say(text)
+
+    def advance(frames: int) -> None:
+        for bar in bars:
+            bar.update(frames)
+
+    try:
+        yield Progress(advance, tell, begin)
+    finally:
+        close()
+
+
+@contextmanager
+def _picture_bar() -> Iterator[Callable[[int, int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
+
+        def advance(done: int, count: int) -> None:
+            bar.total = count
+            bar.update(done - bar.n)
+
+        yield advance
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it some seconds before they kill."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End as by Ctrl-C, with everything whole; outside of the main thread this changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

@@ -1,0 +1,78 @@
+"""The click protocol on pictures as a run: images.csv, and a manifest beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sam2_video.evaluation.image_clicks import ImageClickReport, evaluate_images
+from sam2_video.evaluation.locks import run_lock
+from sam2_video.evaluation.manifest import (
+    VERSION,
+    model_facts,
+    now,
+    read_manifest,
+    surroundings,
+    write_manifest,
+)
+from sam2_video.evaluation.plan import ModelSetup, device_of
+from sam2_video.image_predictor import ImagePredictor
+from sam2_video.types import SinkError
+
+TABLE = "images.csv"
+
+
+def run_images(
+    root: Path,
+    setup: ModelSetup,
+    seed: int,
+    out: Path,
+    progress: Callable[[int, int], object] | None = None,
+) -> ImageClickReport:
+    """Click on the objects of all pictures below `root`; write OUT/images.csv and OUT/manifest.json.
+
+    `root` and `progress`: see `evaluate_images`. Begins anew in a folder with another run on pictures. Raises
+    SinkError where a run of another kind is there, or at work.
+    """
+    import torch
+
+    from sam2_video.checkpoint import load_model
+
+    with run_lock(out, None):
+        before = read_manifest(out)
+        if before is not None and before.get("command") != "images":
+            raise SinkError(f"{out} holds another run; choose another --out")
+        model = model_facts(setup)
+        manifest = {
+            "version": VERSION,
+            "command": "images",
+            "began": now(),
+            "model": model,
+            "protocol": {"name": "image", "seed": seed},
+            "data": {"root": str(root)},
+            **surroundings(),
+            "identity": {},
+        }
+        threads = torch.get_num_threads()
+        torch.set_num_threads(setup.threads)
+        try:
+            network = load_model(
+                setup.model,
+                checkpoint=setup.checkpoint,
+                device=device_of(setup),
+                dtype=setup.dtype,
+                overrides=setup.overrides,
+            )
+            report = evaluate_images(ImagePredictor(network), root, seed=seed, progress=progress)
+        finally:
+            torch.set_num_threads(threads)
+        report.write(out / TABLE)
+        told = {
+            "clicks": list(report.clicks),
+            "pictures": len(report.pictures),
+            "objects": report.objects,
+            "without_objects": len(report.without_objects),
+            "failed": dict(report.failed),
+        }
+        write_manifest(out, manifest | {"pictures": told, "ended": now()})
+    return report

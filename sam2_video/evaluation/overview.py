@@ -1,0 +1,69 @@
+"""The figures of a run in a few lines, and those of several protocols in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from sam2_video.evaluation.results import Evaluation
+from sam2_video.sinks.base import make_folder, write_whole
+
+
+def summary_lines(evaluation: Evaluation, not_scored: str) -> Iterator[str]:
+    """The figures in a few lines, in percent."""
+    if not_scored:
+        yield f"not scored: {not_scored}"
+    summary = evaluation.summary
+    if summary is None:
+        return
+    overall = summary.overall
+    count = f"{overall.objects} objects in {len(summary.by_sequence)} sequences"
+    j, f, jandf = 100 * overall.j.mean, 100 * overall.f.mean, 100 * overall.jandf
+    yield f"J {j:.2f}  ({count})" if isnan(f) else f"J&F {jandf:.2f}  J {j:.2f}  F {f:.2f}  ({count})"
+    if summary.g is not None:
+        yield f"G {100 * summary.g:.2f}"
+    for extra in evaluation.extras:
+        named = {column.name: column for column in extra.columns}
+        shown = (
+            f"{named[key].title} {100 * value:.2f}" if named[key].percent else f"{named[key].title} {value:g}"
+            for key, value in extra.overall.items()
+            if key in named
+        )
+        yield f"{extra.title}: {'  '.join(shown)}"
+    if summary.missing:
+        yield f"{summary.missing} masks that count had no prediction, and were taken for empty"
+
+
+def overview_row(protocol: str, evaluation: Evaluation) -> dict[str, Any]:
+    """One line of the overview: percent, and frames a second of one worker."""
+    seconds = sum(run.seconds for run in evaluation.runs)
+    frames = sum(run.frames for run in evaluation.runs)
+    row: dict[str, Any] = {"protocol": protocol}
+    if evaluation.summary is not None:
+        overall = evaluation.summary.overall
+        row |= {"jandf": 100 * overall.jandf, "j": 100 * overall.j.mean, "f": 100 * overall.f.mean}
+        row |= {"j_recall": 100 * overall.j.recall, "f_recall": 100 * overall.f.recall}
+        row |= {"j_decay": 100 * overall.j.decay, "f_decay": 100 * overall.f.decay}
+        row |= {"objects": overall.objects}
+    row |= {"frames_per_second": frames / seconds if seconds else None}
+    failed = sum(bool(run.error) for run in evaluation.runs)
+    return row | {"sequences": len(evaluation.runs), "failed": failed}
+
+
+def write_overview(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write OUT/overview.csv and OUT/overview.md: a row for each protocol. Raises SinkError."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    rule = ["---", *["---:"] * (len(names) - 1)]
+    make_folder(out)
+    write_whole(out / "overview.csv", "".join(",".join(line) + "\n" for line in table).encode())
+    lines = [f"| {' | '.join(line)} |\n" for line in (table[0], rule, *table[1:])]
+    write_whole(out / "overview.md", "".join(lines).encode())
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # F is not a number where it was not measured
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
