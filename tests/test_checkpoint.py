@@ -25,9 +25,11 @@ from sam2_video.checkpoint import (
 )
 from sam2_video.cli_run import ModelOptions, model_record
 from sam2_video.config import build_model
+from sam2_video.model.sam1 import SAM1
 from sam2_video.types import CheckpointError, ConfigError
 from sam2_video.weight_files import CARD_KEY, CONFIG_KEY, OVERRIDES_KEY, describe_mismatch
 from tests.paths import SHARED, needs_shared
+from tests.toys import SAM1_OVERRIDES, toy_sam1
 
 TOY = (
     "image_size=64",
@@ -168,6 +170,24 @@ def test_name_with_a_file_of_its_own_header(toy, toy_file):
         load_model("sam2.1_hiera_tiny", checkpoint=toy_file)
 
 
+def test_sam_1_files(tmp_path):
+    """Bare state dicts, as the released .pth files are; and files of our own, which say their settings."""
+    model = toy_sam1()
+    torch.save(model.state_dict(), tmp_path / "sam.pth")
+    found = load_model("sam_vit_b", checkpoint=tmp_path / "sam.pth", overrides=SAM1_OVERRIDES)
+    assert isinstance(found, SAM1) and not found.training and found.image_size == model.image_size
+    assert_holds(found, model.state_dict())
+    with pytest.raises(
+        CheckpointError, match=r"taken for sam_vit_b.*misshapen.*closest released is sam_vit_b"
+    ):
+        load_model(tmp_path / "sam.pth")
+    header = {CONFIG_KEY: "sam_vit_b", OVERRIDES_KEY: json.dumps(SAM1_OVERRIDES)}
+    save_weights(model, tmp_path / "own.safetensors", header)
+    assert_holds(load_model(tmp_path / "own.safetensors"), model.state_dict())
+    with pytest.raises(CheckpointError, match="SAM 1 weights: load them as sam_vit_b"):
+        load_model("nano", checkpoint=tmp_path / "sam.pth")
+
+
 # --- the hub ---
 
 
@@ -264,7 +284,11 @@ def test_mismatches_are_counted_and_explained():
     assert "another size" in text and "closest released is sam2.1_hiera_small" in text
     assert "blocks.1.proj" not in text and text.count(", ...") == 2  # only the first few of each kind
     text = mismatch("sam2.1_hiera_large", "sam_vit_b")
-    assert "SAM 1 weights" in text
+    assert "SAM 1 weights: load them as sam_vit_b. They have no memory" in text
+    assert "SAM 2 weights in a SAM 1 model: load them as sam2_hiera_tiny." in mismatch(
+        "sam_vit_l", "sam2_hiera_tiny"
+    )
+    assert "closest released is sam_vit_h" in mismatch("sam_vit_b", "sam_vit_h")
     assert mismatch("sam2.1_hiera_small", "sam2.1_hiera_small") == ""
 
 

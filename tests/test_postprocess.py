@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_video.postprocess import decode_rle, encode_rle, fill_holes, non_overlapping
+from sam2_video.postprocess import clean_logits, decode_rle, encode_rle, fill_holes, non_overlapping
 from sam2_video.types import upsample_logits
 
 
@@ -25,6 +25,20 @@ def test_small_hole_is_filled_and_small_sprinkle_removed() -> None:
     out = fill_holes(blob((4, 4), (4, 5), (0, 0)), 2)
     assert ((out > 0) == (blob() > 0)).all()
     assert out[0, 5, 5] == 5.0  # the rest keeps its logits
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_cleaning_of_pictures_fills_first_and_sweeps_then(threshold: float) -> None:
+    """A hole of two pixels, a speck of one; what is changed lies 10 from the threshold, the rest stays."""
+    logits = blob((4, 4), (4, 5), (0, 0))
+    assert clean_logits(logits, 0, 0, threshold) is logits
+    assert torch.equal(clean_logits(logits, 1, 0, threshold), logits)  # the hole is larger
+    filled = clean_logits(logits, 2, 0, threshold)
+    assert filled[0, 4, 4:6].tolist() == [threshold + 10] * 2 and filled[0, 0, 0] == 5
+    swept = clean_logits(logits, 2, 1, threshold)
+    assert swept[0, 0, 0] == threshold - 10 and ((swept > threshold) == (blob() > 0)).all()
+    assert (swept != logits).sum() == 3
+    assert not (clean_logits(logits, 0, 36, threshold) > threshold).any()  # all of it is a speck
 
 
 def test_large_ones_stay() -> None:

@@ -13,6 +13,8 @@ from sam2_video.transforms import (
     PIXEL_MEAN,
     PIXEL_STD,
     FrameTransform,
+    PaddedTransform,
+    Resize,
     check_integer,
     make_prompt,
     merge_prompts,
@@ -181,3 +183,67 @@ def test_numbers_of_frames_and_objects_are_whole(bad: Any) -> None:
     with pytest.raises(PromptError, match="object_id must be a whole number from 0 on"):
         check_integer(bad, "object_id")
     assert check_integer(np.int64(3), "object_id") == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "extent"),
+    [
+        ((48, 80), (38, 64)),
+        ((80, 48), (64, 38)),
+        ((64, 64), (64, 64)),
+        ((30, 30), (64, 64)),
+        ((1, 400), (1, 64)),
+    ],
+)
+def test_padding_keeps_proportions(size: tuple[int, int], extent: tuple[int, int]) -> None:
+    """SAM 1: the longer side is S, the other is rounded, and zeros lie to the right and below."""
+    transform = PaddedTransform(64)
+    assert transform.extent(size) == extent
+    rgb = np.full((*size, 3), 200, dtype=np.uint8)
+    pixels = transform.pixels(rgb)
+    height, width = extent
+    assert pixels.shape == (1, 3, 64, 64)
+    inside = (200 / 255 - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    torch.testing.assert_close(
+        pixels[0, :, :height, :width], inside[:, None, None].expand(3, height, width), rtol=1e-4, atol=1e-4
+    )
+    assert (pixels[..., height:, :] == 0).all() and (pixels[..., width:] == 0).all()
+    corner = transform.to_model(torch.tensor([[float(size[1]), float(size[0])]]), size)
+    assert corner.tolist() == [[width, height]]  # the picture's end, not the square's
+
+
+def test_padding_is_cut_off_before_logits_are_enlarged() -> None:
+    """A picture's own part of the square reaches its edges, and the padding reaches nowhere."""
+    logits = torch.full((1, 16, 16), -5.0)
+    logits[:, :8] = 5.0  # 16 x 16 low-resolution pixels for 64 x 64; the picture fills 32 x 64
+    full = PaddedTransform(64).restore(logits, (50, 100))
+    assert full.shape == (1, 50, 100)
+    assert (full > 0).all()
+    assert (full[:, :46] == 5).all()  # the last rows lean towards the padding, as in the reference
+    assert FrameTransform(64).restore(logits, (50, 100))[0, 40, 0] < 0
+
+
+@pytest.mark.parametrize("resize", ["bilinear_pil", "bicubic_pil"])
+def test_padding_with_pil(resize: Resize) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (50, 100, 3), dtype=np.uint8)
+    kind = {"bilinear_pil": Image.Resampling.BILINEAR, "bicubic_pil": Image.Resampling.BICUBIC}[resize]
+    expected = np.asarray(Image.fromarray(rgb).resize((64, 32), kind))
+    found = denormalised(PaddedTransform(64, resize).pixels(rgb))[:, :32]
+    assert np.abs(found.permute(1, 2, 0).numpy() * 255 - expected).max() < 1e-2
+
+
+def test_prompts_of_one_shape_become_a_batch() -> None:
+    points, labels = torch.tensor([[[10.0, 20.0]], [[30.0, 5.0]]]), torch.tensor([[1.0], [0.0]])
+    boxes, previous = (
+        torch.tensor([[1.0, 2.0, 30.0, 40.0], [4.0, 5.0, 60.0, 45.0]]),
+        torch.full((2, 16, 16), 99.0),
+    )
+    made = FrameTransform(64).batch_tensors(points, labels, boxes, previous, SIZE)
+    for row in range(2):
+        (x, y), box = points[row, 0].tolist(), tuple(boxes[row].tolist())
+        prompt = Prompt(((x, y),), (int(labels[row, 0]),), box)  # type: ignore[arg-type]
+        alone = FrameTransform(64).prompt_tensors(prompt, SIZE, previous[row : row + 1, None])
+        assert torch.equal(made.points[row : row + 1], alone.points)
+        assert torch.equal(made.labels[row : row + 1], alone.labels) and made.labels.dtype == torch.int64
+        assert made.previous is not None and alone.previous is not None
+        assert torch.equal(made.previous[row : row + 1], alone.previous) and made.previous.max() == 32
