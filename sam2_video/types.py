@@ -174,8 +174,7 @@ class FrameResult:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """(N, H, W) masks at original resolution, made on first use; objects may overlap."""
-        full = upsample_logits(self.logits, self.size)
-        return np.asarray((full > 0).numpy())
+        return upsampled_masks(self.logits, self.size)
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
@@ -194,11 +193,30 @@ class FrameResult:
         """
         if 0 in self.object_ids:
             raise ValueError("object id 0 means background in a label map; use ids from 1")
-        if not self.object_ids:
-            return np.zeros(self.size, dtype=np.int32)
-        top, row = upsample_logits(self.logits, self.size).max(dim=0)
-        ids = torch.tensor(self.object_ids, dtype=torch.int32)
-        return np.asarray(torch.where(top > 0, ids[row], 0).numpy())
+        labels = np.zeros(self.size, dtype=np.int32)
+        for object_id, mask in zip(self.object_ids, self.masks, strict=True):
+            labels[mask] = object_id
+        contested, rows = self.contested()
+        labels[contested] = np.asarray(self.object_ids, dtype=np.int32)[rows]
+        return labels
+
+    def contested(self) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return the pixels (H, W) that two masks or more claim, and which row wins each, in reading order.
+
+        The larger logit wins, the earlier row where two are equal.
+        """
+        contested = np.zeros(self.size, dtype=np.bool_)
+        claimed = np.zeros(self.size, dtype=np.bool_)
+        for mask in self.masks:
+            contested |= claimed & mask
+            claimed |= mask
+        rows = np.zeros(np.count_nonzero(contested), dtype=np.intp)
+        top = np.zeros(len(rows), dtype=np.float32)
+        for row in [row for row, mask in enumerate(self.masks) if (mask & contested).any()]:
+            logits = upsample_logits(self.logits[row : row + 1], self.size)[0].numpy()[contested]
+            higher = logits > top
+            rows[higher], top[higher] = row, logits[higher]
+        return contested, rows
 
 
 def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -206,3 +224,11 @@ def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if logits.shape[0] == 0:
         return logits.new_zeros((0, *size))
     return F.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def upsampled_masks(logits: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(N, h, w) mask logits -> (N, H, W) masks, one after the other: full-size logits of all would be large."""
+    masks = np.zeros((len(logits), *size), dtype=np.bool_)
+    for row in range(len(logits)):
+        np.greater(upsample_logits(logits[row : row + 1], size)[0].cpu().numpy(), 0, out=masks[row])
+    return masks

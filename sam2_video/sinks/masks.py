@@ -36,9 +36,9 @@ class MaskPngSink(BaseSink):
         """Write one file. Raises SinkError for an id that does not fit and on a full disk."""
         self._check_ids(result)
         if self._bits == 8:
-            data = palette_png(label_map(result, np.uint8))
+            data = palette_png(result.label_map().astype(np.uint8))
         else:
-            data = grey_png(label_map(result, np.uint16))
+            data = grey_png(result.label_map().astype(np.uint16))
         write_whole(self._folder / f"{frame_name}.png", data)
 
     def _check_ids(self, result: FrameResult) -> None:
@@ -61,18 +61,6 @@ def check_ids(object_ids: Collection[int]) -> int:
                 f"object id {object_id} does not fit a mask picture: 1 to {LARGEST_ID}, 0 is background"
             )
     return 8 if max(object_ids, default=1) < 256 else 16
-
-
-def label_map(result: FrameResult, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
-    """Return what `result.label_map()` does, but cheaper: from the masks, where these do not overlap."""
-    labels = np.zeros(result.size, dtype=dtype)
-    covered = 0
-    for object_id, mask in zip(result.object_ids, result.masks, strict=True):
-        labels |= mask.view(np.uint8) * dtype(object_id)
-        covered += int(np.count_nonzero(mask))
-    if covered != np.count_nonzero(labels):
-        return result.label_map().astype(dtype)
-    return labels
 
 
 def palette_png(labels: NDArray[np.uint8]) -> bytes:

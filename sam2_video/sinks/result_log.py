@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam2_video.sinks.base import reported
-from sam2_video.types import DataError, FrameResult, ObjectInfo, upsample_logits
+from sam2_video.types import DataError, FrameResult, ObjectInfo
 
 MAGIC, VERSION = b"SAM2LOG\n", 1
 _HEAD = struct.Struct("<8sI")
@@ -243,11 +243,7 @@ def winning_rows(result: FrameResult) -> NDArray[np.uint16]:
     """Which row wins on each pixel that two masks or more claim, in reading order."""
     if len(result.object_ids) < 2:
         return np.zeros(0, "<u2")
-    contested = result.masks.sum(axis=0, dtype=np.uint16) > 1
-    if not contested.any():
-        return np.zeros(0, "<u2")
-    rows = upsample_logits(result.logits, result.size).max(dim=0).indices.numpy()  # as `label_map` decides
-    return np.asarray(rows[contested], dtype="<u2")
+    return result.contested()[1].astype("<u2")
 
 
 def inflate(data: bytes, size: int) -> bytes:
