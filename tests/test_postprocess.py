@@ -41,6 +41,12 @@ def test_cleaning_of_pictures_fills_first_and_sweeps_then(threshold: float) -> N
     assert not (clean_logits(logits, 0, 36, threshold) > threshold).any()  # all of it is a speck
 
 
+def test_cleaning_counts_a_hole_before_the_speck_in_it_is_gone() -> None:
+    ring = [(y, x) for y in (3, 4, 5) for x in (3, 4, 5) if (y, x) != (4, 4)]
+    logits = blob(*ring)  # a hole of eight pixels around a speck of one
+    assert ((clean_logits(logits, 8, 1) > 0) == (blob() > 0)).all()
+
+
 def test_large_ones_stay() -> None:
     logits = blob((4, 4), (4, 5), (0, 0), (0, 1))
     assert torch.equal(fill_holes(logits, 1), logits)
