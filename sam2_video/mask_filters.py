@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -78,7 +79,10 @@ def without_small_regions(runs: Runs, area: int) -> Runs:
     Regions are 8-connected. A mask that consists of islands only keeps the largest.
     """
     bits, left, top = _window_with_rim(runs)
-    filled = _without(bits, area, "holes", _beyond(runs, bits.shape, left, top))
+    beyond = _beyond(runs, bits.shape, left, top)
+    if any(pixels < area for _, _, pixels in beyond):  # what surrounds the mask may count as a hole itself
+        bits, left, top, beyond = runs.mask(), 0, 0, []
+    filled = _without(bits, area, "holes", beyond)
     cleaned = _without(bits if filled is None else filled, area, "islands")
     if cleaned is None:
         cleaned = filled
@@ -86,10 +90,12 @@ def without_small_regions(runs: Runs, area: int) -> Runs:
 
 
 def _window_with_rim(runs: Runs) -> tuple[Bits, int, int]:
-    """The window of a mask and one pixel around it, as far as the picture reaches; its left upper corner."""
+    """The window of a mask and a pixel or two around it, as far as the picture reaches; its corner."""
     height, width = runs.size
     x0, y0, x1, y1 = runs.box
     x0, y0, x1, y1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, width - 1), min(y1 + 1, height - 1)
+    # OpenCV numbers regions by blocks of 2 x 2: from an even corner the first of equals is that of the picture.
+    x0, y0 = x0 - x0 % 2, y0 - y0 % 2
     return runs.window((x0, y0, x1, y1)), x0, y0
 
 
@@ -109,7 +115,7 @@ def _beyond(runs: Runs, shape: tuple[int, ...], left: int, top: int) -> list[tup
 
 
 def _without(
-    bits: Bits, area: int, what: Region, beyond: list[tuple[int, int, int]] | None = None
+    bits: Bits, area: int, what: Region, beyond: Sequence[tuple[int, int, int]] = ()
 ) -> Bits | None:
     """The window without small regions of a kind; None where there are none."""
     import cv2
@@ -117,7 +123,7 @@ def _without(
     searched = ~bits if what == "holes" else bits
     _, labels, stats, _ = cv2.connectedComponentsWithStats(searched.astype(np.uint8), connectivity=8)
     sizes = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-    for row, column, more in beyond or ():
+    for row, column, more in beyond:
         sizes[labels[row, column]] += more
     small = sizes < area
     small[0] = False  # what was not searched

@@ -38,14 +38,16 @@ def fill_holes(logits: Tensor, area: int) -> Tensor:
 
 
 def clean_logits(logits: Tensor, hole_area: int, sprinkle_area: int, threshold: float = 0.0) -> Tensor:
-    """(N, h, w) logits with holes of up to `hole_area` pixels filled, and then sprinkles removed likewise.
+    """(N, h, w) logits with holes of up to `hole_area` pixels filled, and sprinkles removed likewise.
 
     The rule of the reference's image predictors: unlike `fill_holes` it removes a mask that is all small, and
-    leaves what it changes `CERTAIN` away from the threshold. Areas of 0 change nothing.
+    leaves what it changes `CERTAIN` away from the threshold. Both are looked for in the logits as they come:
+    a sprinkle inside of a hole is removed. Areas of 0 change nothing.
     """
+    found = logits > threshold
     for area, inside, value in ((hole_area, False, CERTAIN), (sprinkle_area, True, -CERTAIN)):
         if area > 0 and logits.numel():
-            masks = (logits > threshold).cpu().numpy()
+            masks = found.cpu().numpy()
             small = np.stack([_small_regions(mask if inside else ~mask, area) for mask in masks])
             logits = torch.where(torch.from_numpy(small).to(logits.device), threshold + value, logits)
     return logits

@@ -316,11 +316,12 @@ def test_what_has_no_effect_is_explained_once(
     assert state["offload_video_to_cpu"] and state["offload_state_to_cpu"]
 
 
-def test_automatic_masks_say_that_they_are_missing() -> None:
-    with pytest.raises(CompatError, match="not there yet"):
-        compat.SAM2AutomaticMaskGenerator(toy_model(), points_per_side=32, pred_iou_thresh=0.8)
-    with pytest.raises(CompatError, match="not there yet"):
-        compat.SAM2AutomaticMaskGenerator.from_pretrained("facebook/sam2-hiera-large")
+def test_automatic_masks_by_name() -> None:
+    generator = compat.SAM2AutomaticMaskGenerator.from_pretrained(
+        "nano", device="cpu", points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0
+    )
+    found = generator.generate(toy_clip(1)[0])
+    assert found and found[0]["segmentation"].shape == FRAME_SIZE
 
 
 # ------------------------------------------------------------------------------------------- state, clips

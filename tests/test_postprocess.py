@@ -41,6 +41,12 @@ def test_cleaning_of_pictures_fills_first_and_sweeps_then(threshold: float) -> N
     assert not (clean_logits(logits, 0, 36, threshold) > threshold).any()  # all of it is a speck
 
 
+def test_cleaning_counts_a_hole_before_the_speck_in_it_is_gone() -> None:
+    ring = [(y, x) for y in (3, 4, 5) for x in (3, 4, 5) if (y, x) != (4, 4)]
+    logits = blob(*ring)  # a hole of eight pixels around a speck of one
+    assert ((clean_logits(logits, 8, 1) > 0) == (blob() > 0)).all()
+
+
 def test_large_ones_stay() -> None:
     logits = blob((4, 4), (4, 5), (0, 0), (0, 1))
     assert torch.equal(fill_holes(logits, 1), logits)
@@ -98,3 +104,12 @@ def test_runs_come_back_as_the_mask(height: int, width: int, seed: int) -> None:
 def test_runs_that_do_not_fill_the_mask_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fill 2 x 2"):
         decode_rle({"size": [2, 2], "counts": [1, 2]})
+
+
+def test_a_sprinkle_inside_of_a_hole_is_removed_and_the_hole_around_it_filled() -> None:
+    """Both are looked for in the logits as they came, as the reference does it."""
+    logits = torch.ones(1, 7, 7)
+    logits[0, 2:5, 2:5] = -1
+    logits[0, 3, 3] = 1
+    masks = clean_logits(logits, 8, 1)[0] > 0
+    assert masks.sum() == 48 and not masks[3, 3]

@@ -167,19 +167,18 @@ def _score(predictor: ImagePredictor, picture: LabelledPicture, counts: Sequence
     """Score one picture; it is encoded once."""
     labelled = picture.read()
     ids = [k for k, mask in labelled.masks.items() if _counts(mask, labelled.void)]
-    users = [_User(labelled.masks[k], labelled.void) for k in ids]
-    if users:
+    if ids:
         predictor.set_image(labelled.rgb)
-    iou = np.empty((len(users), len(counts)))
-    for start in range(0, len(users), BATCH):
-        batch = users[start : start + BATCH]
+    iou, oracle = np.empty((len(ids), len(counts))), np.empty(len(ids))
+    for start in range(0, len(ids), BATCH):
+        rows = slice(start, start + BATCH)
+        users = [_User(labelled.masks[k], labelled.void) for k in ids[rows]]
         for number in range(1, counts[-1] + 1):
-            _click(predictor, batch)
+            _click(predictor, users)
             if number in counts:
-                iou[start : start + len(batch), counts.index(number)] = [user.iou for user in batch]
-        for user in batch:
-            user.forget()
-    return PictureScore(picture.name, tuple(ids), iou, np.array([user.oracle for user in users]))
+                iou[rows, counts.index(number)] = [user.iou for user in users]
+        oracle[rows] = [user.oracle for user in users]
+    return PictureScore(picture.name, tuple(ids), iou, oracle)
 
 
 def _counts(mask: Bools, void: Bools | None) -> bool:
@@ -216,10 +215,6 @@ class _User:
         if len(self.points) == 1:
             self.oracle = max(overlaps)
         self.iou, self.shown, self.logits = overlaps[best], answer.masks[best], answer.logits[best]
-
-    def forget(self) -> None:
-        """Let go of masks; figures stay."""
-        self.shown = self.logits = None
 
 
 def _click(predictor: ImagePredictor, users: Sequence[_User]) -> None:

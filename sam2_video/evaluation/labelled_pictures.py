@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,11 +70,28 @@ class Still:
                 f"{self.mask} is {labels.shape[1]}x{labels.shape[0]}, but {self.image.name} is "
                 f"{rgb.shape[1]}x{rgb.shape[0]}"
             )
-        ids = [
-            int(k) for k in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)) if k not in (0, VOID)
-        ]
         void = labels == VOID
-        return Labelled(rgb, {k: labels == k for k in ids}, void if void.any() else None)
+        return Labelled(rgb, _LabelMasks(labels), void if void.any() else None)
+
+
+class _LabelMasks(Mapping[int, Bools]):
+    """The masks of a label map, each made when it is asked for: a large picture may hold hundreds."""
+
+    def __init__(self, labels: NDArray[np.uint8]) -> None:
+        self._labels = labels
+        there = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+        self._ids = [int(k) for k in there if k not in (0, VOID)]
+
+    def __getitem__(self, object_id: int) -> Bools:
+        if object_id not in self._ids:
+            raise KeyError(object_id)
+        return np.asarray(self._labels == object_id)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from sam2_video.evaluation.workers import TRIES, Job, Progress
 from sam2_video.types import ConfigError, Sam2VideoError
 
 STORE = 80 * 2**20  # bytes, close to the least that Ray takes
+# Of a cluster that is started here. Ray makes workers nicer than anything else on the machine (15), on which
+# they then make no progress beside other work.
+SETTINGS = {"automatic_object_spilling_enabled": False, "worker_niceness": 0}
 J = TypeVar("J", bound=Job)
 
 
@@ -123,7 +126,7 @@ class RayWorkers:
                 num_cpus=None if self._count is None else self._count * self._threads,
                 include_dashboard=False,
                 object_store_memory=STORE,
-                _system_config={"automatic_object_spilling_enabled": False},
+                _system_config=SETTINGS,
                 **quiet,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -127,6 +127,7 @@ class _Run:
             if run.error:
                 failed[job.name] = run.error
                 self.progress.say(f"{job.name} failed: {run.error}")
+        remove_unfinished(self.out / "predictions", {job.name for job in jobs})  # by workers that died
         with short_lock(self.out, "scores"):  # of two shards that end together, one scores after the other
             known = {sequence.name: self._known(sequence) for sequence in self.data.sequences}
             waiting = tuple(name for name, done in known.items() if done is None)

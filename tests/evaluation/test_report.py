@@ -139,6 +139,31 @@ def test_a_run_where_some_failed_alarms(tmp_path: Path) -> None:
     assert "only 1 of 3 sequences" in found.text
 
 
+def test_failures_that_count_as_empty_and_those_of_scoring_are_told_apart(tmp_path: Path) -> None:
+    data = data_set(clip("walk"), clip("bear"), clip("cut"))
+    options = MetricOptions(allow_incomplete=True)
+    reads = {"walk": drifting(data.sequences[0]), "bear": lambda frame: None}
+    summary = summarise(s for one in data.sequences[:2] for s in score_objects(one, reads[one.name], options))
+    result = evaluation(data, SequenceRun("bear", 0, 0.1, error="killed"), summary=summary)
+    result = replace(result, manifest={"failed": {"bear": "killed", "cut": "its mask is 4x4"}})
+    found = page(tmp_path, result, data, read=lambda one: reads[one.name])
+    assert (
+        "2 sequences of 3 failed|What 1 of them did not predict counts as empty in all figures." in found.text
+    )
+    assert (
+        "1 of them are in no figure on this page" in found.text and "|cut|: |its mask is 4x4|" in found.text
+    )
+    assert "without a score" not in found.text and "not there" not in found.text
+    rows = [a for a in found.of("tr") if a.get("class") == "alarming"]
+    assert len(rows) == 1 and "|cut| failed|" in found.text
+
+    manifest = {"failed": {"walk": "<i>"}, "not_scored": "there are no predictions of walk"}
+    found = page(
+        tmp_path, Evaluation(manifest, (), None), data_set(clip("walk"))
+    )  # predictions of somebody else
+    assert "Why: there are no predictions of walk.|" in found.text and "|walk|: |<i>|" in found.text
+
+
 def test_nothing_scored_is_an_alarm_and_withheld_truth_is_not(tmp_path: Path) -> None:
     data = data_set(clip("walk"))
     failed = SequenceRun("walk", 0, 0.0, error="out of memory")
@@ -191,7 +216,7 @@ def test_groups_g_and_further_measures(tmp_path: Path) -> None:
     found = page(tmp_path, replace(evaluation(data, summary=summary), extras=(hota,)), data)
     assert summary.g is not None and f"G|{100 * summary.g:.1f}|mean of seen and unseen|" in found.text
     assert re.search(r"\|seen\|.*\|unseen\|.*\|G\|", found.text)
-    assert "43.2|" in found.text and "12.3|" in found.text
+    assert "|HOTA|" in found.text and "43.2|" in found.text and "12.3|" in found.text
 
 
 def test_interactions_are_averaged_and_those_that_ended_keep_their_score() -> None:
@@ -305,9 +330,9 @@ def test_a_large_data_set_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     found = Page(path.read_text())
     assert path.stat().st_size < 600_000
     assert len([a for a in found.of("svg") if a.get("class") == "plot"]) == 30
-    assert (
-        "160 more rows are left out here" in found.text and "30 better sequences have no plot" in found.text
-    )
+    assert len(found.of("tr")) < 2 * 21 + 20  # two long tables, and short ones
+    assert "160 more rows are left out here" in found.text
+    assert "30 better sequences have no plot" in found.text
 
 
 @pytest.mark.parametrize(

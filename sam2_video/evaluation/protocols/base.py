@@ -14,7 +14,7 @@ from torch import Tensor
 from sam2_video.evaluation.results import Round
 from sam2_video.evaluation.sequences import Bools, EvaluatedObject, VosSequence
 from sam2_video.sources.base import Source
-from sam2_video.types import DataError, upsample_logits
+from sam2_video.types import upsample_logits
 from sam2_video.video_predictor import VideoPredictor
 
 
@@ -85,18 +85,6 @@ def predict(frame: int, found: Mapping[int, Bools], sequence: VosSequence) -> Fr
     empty = np.zeros(sequence.size, dtype=np.bool_)
     ids = [one.object_id for one in sequence.objects]
     return FramePrediction(frame, {k: found.get(k, empty) for k in ids})
-
-
-def first_mask(sequence: VosSequence, one: EvaluatedObject) -> Bools:
-    """Return the mask that an object begins with. Raises DataError where the truth does not show it."""
-    mask = (sequence.masks(one.first) or {}).get(one.object_id)
-    if mask is None or not mask.any():
-        raise DataError(
-            f"sequence {sequence.name}: object {one.object_id} is to be given to the tracker on frame "
-            f"{sequence.frame_names[one.first]}, whose mask does not show it; "
-            "`sam2-video evaluate --check` looks for all of these"
-        )
-    return mask
 
 
 class Arrivals:

@@ -10,11 +10,10 @@ from sam2_video.evaluation.protocols.base import (
     Arrivals,
     FramePrediction,
     SequenceFrames,
-    first_mask,
     masks_by_object,
     predict,
 )
-from sam2_video.evaluation.protocols.clicking import click_on
+from sam2_video.evaluation.protocols.clicking import click_first, first_mask
 from sam2_video.evaluation.results import Round
 from sam2_video.evaluation.sequences import EvaluatedObject, VosSequence
 from sam2_video.session import VideoSession
@@ -53,11 +52,11 @@ class FirstPrompt:
 
     def _give(self, session: VideoSession, sequence: VosSequence, objects: Iterable[EvaluatedObject]) -> None:
         for one in objects:
-            truth = first_mask(sequence, one)
             if self.clicks:
-                void = sequence.void(one.first)
-                click_on(session, one.object_id, one.first, truth, most=self.clicks, void=void)
+                click_first(session, one.object_id, sequence, one, most=self.clicks)
             elif self.box:
-                session.prompt(frame=one.first, object_id=one.object_id, box=box_of(truth))
+                box = box_of(first_mask(sequence, one))
+                session.prompt(frame=one.first, object_id=one.object_id, box=box)
             else:
-                session.prompt(frame=one.first, object_id=one.object_id, mask=truth)
+                mask = first_mask(sequence, one)
+                session.prompt(frame=one.first, object_id=one.object_id, mask=mask)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from sam2_video.evaluation.protocols.base import (
     FramePrediction,
     SequenceFrames,
-    first_mask,
     masks_by_object,
     predict,
 )
-from sam2_video.evaluation.protocols.clicking import Clicks, click_on
+from sam2_video.evaluation.protocols.clicking import Clicks, click_first, click_on
 from sam2_video.evaluation.protocols.judging import (
     FrameTruth,
     Tally,
@@ -96,8 +95,8 @@ class Offline:
 
     def _interact(self, session: VideoSession, sequence: VosSequence, objects: Sequence[Corrected]) -> None:
         for each in objects:
-            truth, void = first_mask(sequence, each.one), sequence.void(each.one.first)
-            self._click(session, each, each.one.first, truth, void, None)
+            each.frames.append(each.one.first)
+            each.clicks = click_first(session, each.one.object_id, sequence, each.one, most=self.clicks)
         for number in range(1, self.frames + 1):
             self._track(session, sequence, objects, number)
             objects = [each for each in objects if each.worst is not None]
@@ -107,24 +106,18 @@ class Offline:
                 self._correct(session, sequence, each)
 
     def _correct(self, session: VideoSession, sequence: VosSequence, each: Corrected) -> None:
-        worst = each.worst
+        worst, object_id = each.worst, each.one.object_id
         assert worst is not None
         truth = FrameTruth.read(sequence, worst.frame)
-        mask = truth.of(each.one.object_id)
-        self._click(session, each, worst.frame, mask, truth.void, worst.predicted)
-
-    def _click(
-        self,
-        session: VideoSession,
-        each: Corrected,
-        frame: int,
-        truth: Bools,
-        void: Bools | None,
-        predicted: Bools | None,
-    ) -> None:
-        each.frames.append(frame)
+        each.frames.append(worst.frame)
         each.clicks, _ = click_on(
-            session, each.one.object_id, frame, truth, most=self.clicks, void=void, predicted=predicted
+            session,
+            object_id,
+            worst.frame,
+            truth.of(object_id),
+            most=self.clicks,
+            void=truth.void,
+            predicted=worst.predicted,
         )
 
     def _track(

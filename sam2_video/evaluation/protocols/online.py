@@ -19,11 +19,10 @@ from sam2_video.evaluation.protocols.base import (
     Arrivals,
     FramePrediction,
     SequenceFrames,
-    first_mask,
     masks_by_object,
     predict,
 )
-from sam2_video.evaluation.protocols.clicking import Clicks, click_on
+from sam2_video.evaluation.protocols.clicking import Clicks, click_first, click_on
 from sam2_video.evaluation.protocols.judging import (
     FrameTruth,
     Tally,
@@ -126,10 +125,8 @@ class _Walk:
     def _begin(self, objects: Iterable[EvaluatedObject]) -> None:
         for one in objects:
             line = Line(one, self._new_id(), frames_to_judge(one), self._before[one.object_id])
-            truth, void = first_mask(self.sequence, one), self.sequence.void(one.first)
-            clicks, _ = click_on(
-                self.session, line.track_id, one.first, truth, most=self.protocol.clicks, void=void
-            )
+            most = self.protocol.clicks
+            clicks = click_first(self.session, line.track_id, self.sequence, one, most=most)
             line.made.append((one.first, clicks))
             self.live.append(line)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sam2_video.evaluation.report.html import Child, Html, element, folded
 from sam2_video.evaluation.report.tables import name_of
-from sam2_video.evaluation.results import Evaluation, SequenceRun
+from sam2_video.evaluation.results import Evaluation
 from sam2_video.evaluation.sequences import DataSet
 
 _LONGEST_ERROR = 4000  # characters
@@ -22,9 +23,13 @@ class Notices:
     evaluation: Evaluation
     data: DataSet
 
-    @property
-    def failed(self) -> list[SequenceRun]:
-        return [run for run in self.evaluation.runs if run.error]
+    @cached_property
+    def failed(self) -> Mapping[str, str]:
+        """Sequence -> error of those that could not be run or scored."""
+        known = self.evaluation.manifest.get("failed")
+        errors = {run.name: run.error for run in self.evaluation.runs if run.error}
+        others = known if isinstance(known, Mapping) else {}
+        return errors | {str(name): str(error) for name, error in others.items() if name not in errors}
 
     @property
     def scored(self) -> Collection[str]:
@@ -34,7 +39,7 @@ class Notices:
     @property
     def absent(self) -> list[str]:
         """Sequences that neither ran nor were scored."""
-        there = {run.name for run in self.evaluation.runs} | set(self.scored)
+        there = {run.name for run in self.evaluation.runs} | set(self.scored) | set(self.failed)
         return [sequence.name for sequence in self.data.sequences if sequence.name not in there]
 
     @property
@@ -42,7 +47,8 @@ class Notices:
         """Sequences that ran to their end and have no score though others do: none of their frames counts."""
         if not self.scored:
             return []
-        return [run.name for run in self.evaluation.runs if not run.error and run.name not in self.scored]
+        names = [run.name for run in self.evaluation.runs]
+        return [name for name in names if name not in self.failed and name not in self.scored]
 
     @property
     def is_partial(self) -> bool:
@@ -66,12 +72,12 @@ class Notices:
         """Yield a box for each thing, the worst first; names at most `most` failed sequences with errors."""
         total = len(self.data.sequences)
         if self.failed:
+            shown = list(self.failed.items())[:most]
             yield _box(
                 "alarm",
                 f"{_count(len(self.failed), 'sequence')} of {total} failed",
-                "No figure on this page includes them: it is not the score of the whole data set. "
-                "Repair the cause and run the same command again; what is finished is not run again.",
-                element("ul", *(_failure(run) for run in self.failed[:most]), class_="failures"),
+                element("p", self._consequence()),
+                element("ul", *(_failure(name, error) for name, error in shown), class_="failures"),
                 f"and {len(self.failed) - most} more" if len(self.failed) > most else None,
             )
         if self.absent:
@@ -82,9 +88,9 @@ class Notices:
                 _names(self.absent),
             )
         if self.evaluation.summary is None and not self.data.withheld:
-            yield _box(
-                "alarm", "Nothing was scored", "No sequence came to the point where masks are compared."
-            )
+            reason = str(self.evaluation.manifest.get("not_scored") or "")
+            said = f"Why: {reason}." if reason else "No sequence came to the point where masks are compared."
+            yield _box("alarm", "Nothing was scored", said)
         if self.missing:
             yield _box("warning", f"{_count(self.missing, 'mask')} without a prediction", *self._missing())
         if self.not_scored:
@@ -96,6 +102,18 @@ class Notices:
             )
         if self.data.withheld:
             yield _box("information", "Not scored here", f"{self.data.withheld}.")
+
+    def _consequence(self) -> str:
+        """What failures mean for the figures, and what to do."""
+        counted = [name for name in self.failed if name in self.scored]
+        said = []
+        if counted:
+            said.append(f"What {len(counted)} of them did not predict counts as empty in all figures.")
+        if self.scored and len(counted) < len(self.failed):
+            left = "They are" if not counted else f"{len(self.failed) - len(counted)} of them are"
+            said.append(f"{left} in no figure on this page: it is not the score of the whole data set.")
+        again = "; what is finished is not run again" if self.evaluation.runs else ""
+        return " ".join([*said, f"Repair the cause and run the same command again{again}."])
 
     def _missing(self) -> Iterator[Child]:
         assert self.evaluation.summary is not None
@@ -116,14 +134,14 @@ def _box(kind: str, title: str, *children: Child) -> Html:
     return element("section", element("h2", title), *children, class_=f"box {kind}", role=role)
 
 
-def _failure(run: SequenceRun) -> Html:
-    """The last line of an error says what went wrong, be it a message or the trace of a crash."""
-    error = run.error.strip()[-_LONGEST_ERROR:]
+def _failure(name: str, error: str) -> Html:
+    """The first line of a message, or the last one of a trace, says what went wrong."""
+    error = error.strip()[-_LONGEST_ERROR:]
     lines = error.splitlines() or ["no reason was given"]
     last = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     said = last if len(last) <= _LONGEST_LINE else last[:_LONGEST_LINE] + "..."
     whole = folded("all of it", element("pre", error)) if said != error else None
-    return element("li", element("b", name_of(run.name)), ": ", element("span", said, class_="error"), whole)
+    return element("li", element("b", name_of(name)), ": ", element("span", said, class_="error"), whole)
 
 
 def _names(names: Sequence[str]) -> Html:

@@ -23,6 +23,7 @@ from sam2_video.evaluation.report.view import View
 from sam2_video.evaluation.results import SequenceRun
 from sam2_video.evaluation.score_tables import Line
 
+_FAILED = element("span", " failed", class_="bad")
 _OPEN_ROWS = 30  # of a table, shown without unfolding
 _MOST_POINTS = 400  # of a curve: a plot has no room for more
 _MOST_ROUNDS = 400  # interactions that are listed one by one
@@ -49,8 +50,8 @@ def group_table(view: View) -> Html | None:
 def sequence_table(view: View) -> Html | None:
     """One row a sequence: those that failed, then the worst first, then those without scores."""
     scored = {line.sequence for line in view.worst_first}
-    failed = [run for run in view.notices.failed if run.name not in scored]
-    others = [run for run in view.evaluation.runs if not run.error and run.name not in scored]
+    failed = [name for name in view.notices.failed if name not in scored]
+    others = [run for run in view.evaluation.runs if run.name not in scored and run.name not in failed]
     scores = view.scores.headings if view.lines else []
     times = [Heading("frames/s"), Heading("seconds")] if view.runs else []
     headings = [
@@ -61,8 +62,7 @@ def sequence_table(view: View) -> Html | None:
     ]
     blank: list[Child] = [""] * (len(scores) + bool(scores))
     rows: list[Row] = [
-        [[name_of(run.name), element("span", " failed", class_="bad")], *blank, *_times(run, view)]
-        for run in failed
+        [[name_of(name), _FAILED], *blank, *_times(view.runs.get(name), view)] for name in failed
     ]
     for line in view.worst_first:
         run = view.runs.get(line.sequence)

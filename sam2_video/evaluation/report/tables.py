@@ -89,7 +89,7 @@ class ScoreTable:
         f = [Heading("F", "boundary accuracy, mean"), Heading("F recall", "share of frames with F above 50")]
         f.append(Heading("F decay", "first quarter of the frames minus the last"))
         both = [Heading("J&F", "mean of J and F")]
-        further = [Heading(c.name, c.title) for extra in self.extras for c in extra.columns]
+        further = [Heading(c.title, extra.title) for extra in self.extras for c in extra.columns]
         missing = [Heading("missing", "masks that count and have no prediction")] if self.has_missing else []
         return (both + j + f if self.has_boundary else j) + further + missing
 

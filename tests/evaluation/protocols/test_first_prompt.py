@@ -103,6 +103,14 @@ def test_an_object_without_a_first_mask_is_named() -> None:
             run("mask", story, Oracle(story))
 
 
+@pytest.mark.parametrize("name", ["click1", "offline", "online"])
+def test_an_object_that_is_all_void_cannot_be_clicked_on(name: str) -> None:
+    story = standing(4)
+    story.voids[0] = square(20, 10)
+    with pytest.raises(DataError, match="object 1 cannot be clicked on on frame 00000: all of it is void"):
+        run(name, story, Oracle(story))
+
+
 def test_without_objects_nothing_is_tracked() -> None:
     story = standing(3)
     story.objects = ()
