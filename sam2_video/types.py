@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -227,7 +226,7 @@ def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def upsampled_masks(logits: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N, h, w) mask logits -> (N, H, W) masks, one after the other: full-size logits of all would be large."""
+    """(N, h, w) mask logits -> (N, H, W) masks, one by one: full-size logits of all would be large."""
     masks = np.zeros((len(logits), *size), dtype=np.bool_)
     for row in range(len(logits)):
         np.greater(upsample_logits(logits[row : row + 1], size)[0].cpu().numpy(), 0, out=masks[row])
