@@ -199,6 +199,15 @@ def test_sequences_of_which_no_frame_counts_are_named(tmp_path: Path) -> None:
     assert "alarm" not in " ".join(str(a.get("class")) for _, a in found.tags)
 
 
+def test_sequences_that_were_cut_short_are_said_to_be(tmp_path: Path) -> None:
+    data = data_set(clip("walk"))
+    result = evaluation(data, summary=scored(data))
+    assert "Only the first" not in page(tmp_path, result, data).text
+    result = replace(result, manifest={"protocol": {"name": "box", "max_frames": 6}, "failed": {}})
+    found = page(tmp_path, result, data)
+    assert "Only the first 6 frames of each sequence|" in found.text and "|failed|" not in found.text
+
+
 def test_scores_without_a_run_and_without_boundaries(tmp_path: Path) -> None:
     data = data_set(clip("walk", (1, 2)))
     found = page(tmp_path, Evaluation({}, (), scored(data, boundary=False)), data)
@@ -221,7 +230,7 @@ def test_groups_g_and_further_measures(tmp_path: Path) -> None:
 
 def test_interactions_are_averaged_and_those_that_ended_keep_their_score() -> None:
     first = SequenceRun(
-        "a", 1, 1.0, rounds=(Round(1, 1, 0, ((1, 1, 1),), 0.5, 0.7), Round(1, 2, 4, (), 0.7, 0.9))
+        "a", 1, 1.0, rounds=(Round(1, 1, 0, ((1, 1, 1),), 0.5, 0.7), Round(1, 2, 4, ((1, 1, 0),), 0.7, 0.9))
     )
     other = SequenceRun("b", 1, 1.0, rounds=(Round(1, 1, 0, ((1, 1, 1), (2, 2, 0)), 0.9, 1.0),))
     one, two = round_means((first, other))
@@ -235,11 +244,13 @@ def test_interactions_are_averaged_and_those_that_ended_keep_their_score() -> No
     assert (two.number, two.objects, two.clicks, two.j, two.f) == (
         2,
         1,
-        0,
+        1,
         pytest.approx(0.8),
         pytest.approx(0.95),
     )
     assert round_means((SequenceRun("a", 1, 1.0),)) == []
+    repeated = replace(other, rounds=(*other.rounds, Round(1, 2, 0, (), 0.9, 1.0)))
+    assert round_means((first, repeated)) == [one, two]  # listed without clicks, it is the same
 
 
 def test_interactions_are_shown(tmp_path: Path) -> None:
@@ -256,7 +267,7 @@ def test_pictures_show_what_was_found_missed_and_too_much(tmp_path: Path) -> Non
     data = data_set(clip("walk", (2,)))
     found = page(tmp_path, evaluation(data, summary=scored(data)), data)
     shown = dict(pictures(found))
-    assert next(iter(shown)) == "walk, object 2, frame 00000: given, not scored" and len(shown) == 4
+    assert next(iter(shown)) == "walk, object 2, frame 00000: not scored" and len(shown) == 4
     worst = next(picture for said, picture in shown.items() if "frame 00009" in said)
 
     def most_like(colour: tuple[int, int, int]) -> int:

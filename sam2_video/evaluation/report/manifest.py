@@ -22,7 +22,7 @@ _DOT = "\N{MIDDLE DOT}"
 def manifest_cards(evaluation: Evaluation) -> Html:
     """Show what was run: plain values on one card, each part on its own, and all of it folded below."""
     plain = {k: v for k, v in evaluation.manifest.items() if not isinstance(v, Mapping)}
-    parts = {k: v for k, v in evaluation.manifest.items() if isinstance(v, Mapping)}
+    parts = {k: v for k, v in evaluation.manifest.items() if isinstance(v, Mapping) and v}
     cards = [_card("run", plain)] if plain else []
     cards += [_card(name, part) for name, part in parts.items()]
     text = json.dumps(evaluation.manifest, indent=1, ensure_ascii=False, default=str)
@@ -80,6 +80,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         more = f" and {len(value) - _LONGEST_LIST} more" if len(value) > _LONGEST_LIST else ""
         return ", ".join(_shown(item) for item in value[:_LONGEST_LIST]) + more
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(name))} {_shown(item)}" for name, item in value.items())
     text = str(value)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
 

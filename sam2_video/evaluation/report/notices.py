@@ -57,6 +57,13 @@ class Notices:
         return bool(self.failed or self.absent or nothing)
 
     @property
+    def frames_used(self) -> int:
+        """How many frames of each sequence were used, where they were cut; else 0."""
+        protocol = self.evaluation.manifest.get("protocol")
+        most = protocol.get("max_frames") if isinstance(protocol, Mapping) else None
+        return most if isinstance(most, int) else 0
+
+    @property
     def missing(self) -> int:
         return self.evaluation.summary.missing if self.evaluation.summary else 0
 
@@ -99,6 +106,12 @@ class Notices:
                 f"{_count(len(self.not_scored), 'sequence')} without a score",
                 "They ran, but none of their frames counts by the rule of the data set: ",
                 _names(self.not_scored),
+            )
+        if self.frames_used:
+            yield _box(
+                "warning",
+                f"Only the first {self.frames_used} frames of each sequence",
+                "What comes later is harder: these figures cannot be compared with those of whole sequences.",
             )
         if self.data.withheld:
             yield _box("information", "Not scored here", f"{self.data.withheld}.")

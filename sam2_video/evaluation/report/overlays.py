@@ -224,7 +224,7 @@ def _tint(out: Picture, region: Bools, colour: tuple[int, int, int], stripes: Bo
 
 def _values(score: ObjectScore, frame: int) -> str:
     if frame not in score.frames:
-        return "given, not scored"
+        return "not scored"
     k = score.frames.index(frame)
     j, f = score.j[k], score.f[k]
     return f"J {100 * j:.1f}" + (f", F {100 * f:.1f}" if np.isfinite(f) else "")

@@ -122,9 +122,10 @@ def interactions(view: View) -> Html | None:
 def _each_round(view: View) -> Html:
     frames = {one.name: one.frame_names for one in view.data.sequences if one.name in view.runs}
     rows: list[Row] = []
-    total = sum(len(run.rounds) for run in view.evaluation.runs)
+    total = sum(1 for run in view.evaluation.runs for one in run.rounds if one.clicks)
     for run in view.evaluation.runs:
-        for one in run.rounds[: _MOST_ROUNDS - len(rows)]:
+        clicked = [one for one in run.rounds if one.clicks]
+        for one in clicked[: _MOST_ROUNDS - len(rows)]:
             clicks = ", ".join(f"{_SIGNS[label > 0]}{x},{y}" for x, y, label in one.clicks)
             names = frames.get(run.name, ())
             frame = names[one.frame] if one.frame < len(names) else str(one.frame)

@@ -177,7 +177,10 @@ class RoundMean:
 
 
 def round_means(runs: Sequence[SequenceRun]) -> list[RoundMean]:
-    """Average over objects after each interaction; one that needs no further one keeps its last score."""
+    """Average over objects after each interaction; one that needs no further one keeps its last score.
+
+    Such interactions without clicks may be listed or not.
+    """
     tracks: dict[tuple[str, int], dict[int, tuple[float, float, int]]] = {}
     for run in runs:
         for one in run.rounds:
@@ -186,12 +189,11 @@ def round_means(runs: Sequence[SequenceRun]) -> list[RoundMean]:
     out: list[RoundMean] = []
     last: dict[tuple[str, int], tuple[float, float]] = {}
     for n in range(1, max((max(track) for track in tracks.values()), default=0) + 1):
-        now = [track[n] for track in tracks.values() if n in track]
+        clicks = [count for track in tracks.values() if n in track for count in track[n][2:] if count]
         last |= {key: track[n][:2] for key, track in tracks.items() if n in track}
         js, fs = [j for j, _ in last.values()], [f for _, f in last.values()]
         if last:
-            clicks = sum(count for *_, count in now)
-            out.append(RoundMean(n, len(now), clicks, sum(js) / len(js), sum(fs) / len(fs)))
+            out.append(RoundMean(n, len(clicks), sum(clicks), sum(js) / len(js), sum(fs) / len(fs)))
     return out
 
 

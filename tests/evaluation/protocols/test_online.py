@@ -86,6 +86,10 @@ def test_clicks_end_where_nothing_is_wrong_and_go_on_for_three_where_it_is() -> 
     # A frame on which three clicks did not help is not stopped on again.
     assert [(r.frame, len(r.clicks)) for r in rounds] == [(0, 3), (2, 3)]
     assert not masks[2][1].any()
+    # Nor is the first one, where it counts.
+    story.objects = (EvaluatedObject(1, 0, (0, 1, 2, 3)),)
+    rounds, _ = interact(story, Oracle(story, lost_from(2), lazy=99), frames=3)
+    assert [(r.frame, len(r.clicks)) for r in rounds] == [(0, 3), (2, 3), (2, 0)] and rounds[0].j == 1 / 4
 
 
 def test_frames_without_truth_are_passed_and_surplus_is_clicked_off() -> None:
