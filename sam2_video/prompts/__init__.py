@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sam2_video.prompts.pictures import read_masks
 from sam2_video.prompts.placed import PlacedPrompt, PromptSet, check_bounds, merge
-from sam2_video.prompts.read import FORMATS, read_prompts
+from sam2_video.prompts.read import FORMATS, read_annotations, read_prompts
 
 __all__ = [
     "FORMATS",
@@ -16,6 +16,7 @@ __all__ = [
     "PromptSet",
     "check_bounds",
     "merge",
+    "read_annotations",
     "read_masks",
     "read_prompts",
 ]

@@ -25,7 +25,8 @@ class Annotation:
 
     `key` tells objects apart, None where the file does not say which object it is; `object_id` is the id in
     the file. `size` is that of the picture, where the file states it. `relative`: coordinates are fractions
-    of the picture's sides. `keyframe` is False for what a tool interpolated.
+    of the picture's sides. `keyframe` is False for what a tool interpolated. `score` is what a detector
+    gave it.
     """
 
     picture: Picture
@@ -37,6 +38,7 @@ class Annotation:
     size: Size | None = None
     relative: bool = False
     keyframe: bool = True
+    score: float | None = None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from sam2_video.prompts.problems import (
     Problems,
     a_list,
     a_mapping,
+    a_number,
     a_text,
     numbers,
     parse_whole,
@@ -70,7 +71,9 @@ def read_coco(request: Request) -> Found:
             key, track = _identity(entry)
             shape = _shape(entry, size)
             info = _info(entry, categories)
-            found.annotations.append(Annotation(pictures[image_id], shape, place, key, track, info, size))
+            found.annotations.append(
+                Annotation(*(pictures[image_id], shape, place, key, track, info, size), score=_score(entry))
+            )
     found.note_skipped(skipped, "single objects")
     return found
 
@@ -210,6 +213,11 @@ def _info(entry: dict[str, Any], categories: dict[int, str]) -> ObjectInfo:
     attributes = entry.get("attributes")
     name = entry.get("name") or (attributes.get("name") if isinstance(attributes, dict) else None)
     return ObjectInfo(a_text(name, "name"), categories[category])
+
+
+def _score(entry: dict[str, Any]) -> float | None:
+    """What a detector gave an annotation; COCO's own have none."""
+    return None if entry.get("score") is None else a_number(entry["score"], "score")
 
 
 def _shape(entry: dict[str, Any], size: Size | None) -> Shape:

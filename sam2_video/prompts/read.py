@@ -61,6 +61,30 @@ def read_prompts(
     problems = Problems(path)
     facts = ClipFacts(clip)
     request = Request(path, facts, sequence, problems)
+    found, name = _read(request, format)
+    placed = place(found, facts, frames, problems)
+    if facts.size is not None:
+        check_bounds(placed, facts.count, facts.size, problems)
+    problems.check()
+    if not placed:
+        raise PromptError(f"{path} holds nothing to track" + "".join(f"; {note}" for note in found.notes))
+    return PromptSet(placed, name, tuple(found.notes))
+
+
+def read_annotations(
+    path: str | Path, *, format: str | None = None, sequence: str | None = None
+) -> tuple[Found, str]:
+    """Read what `read_prompts` reads as what is said of single pictures, which need not be of one clip.
+
+    Also returns the name of the format. Raises PromptError.
+    """
+    path = Path(path)
+    return _read(Request(path, ClipFacts(None), sequence, Problems(path)), format)
+
+
+def _read(request: Request, format: str | None) -> tuple[Found, str]:
+    """Read the file itself. Raises PromptError with all that is wrong in it."""
+    path, problems = request.path, request.problems
     if format is not None and format not in FORMATS:
         raise PromptError(f"format is {format!r}; known formats: {', '.join(FORMATS)}")
     found, name = Found(), format or ""
@@ -72,14 +96,8 @@ def read_prompts(
         problems.add("", str(error))
     except OSError as error:
         raise PromptError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
-    problems.check()  # what is wrong with the file itself, before anybody looks at the clip
-    placed = place(found, facts, frames, problems)
-    if facts.size is not None:
-        check_bounds(placed, facts.count, facts.size, problems)
-    problems.check()
-    if not placed:
-        raise PromptError(f"{path} holds nothing to track" + "".join(f"; {note}" for note in found.notes))
-    return PromptSet(placed, name, tuple(found.notes))
+    problems.check()  # before anybody looks at pictures
+    return found, name
 
 
 def _recognise(request: Request) -> str:

@@ -68,13 +68,14 @@ def _read_line(
     number = parse_whole(words[0].removesuffix(".0"), "the class")
     if names and number not in names:
         raise PromptError(f"class {number} has no name; there are {len(names)} names, from {min(names)}")
-    values, track = _split(words[1:], drawn, both)
+    values, score, track = _split(words[1:], drawn, both)
     info = ObjectInfo(category=names.get(number, str(number)))
-    return Annotation(picture, _shape(values), where, track, track, info, relative=True)
+    shape = _shape(values)
+    return Annotation(picture, shape, where, track, track, info, relative=True, score=score)
 
 
-def _split(words: list[str], drawn: bool, both: bool) -> tuple[list[float], int | None]:
-    """Return the coordinates and the track id, if there is one; a confidence is of no use here.
+def _split(words: list[str], drawn: bool, both: bool) -> tuple[list[float], float | None, int | None]:
+    """Return the coordinates, the confidence and the track id, where there are such.
 
     Behind the four numbers of a box, or the pairs of a polygon, comes nothing, a confidence, a whole number
     that is the id, or both. `drawn`: this folder has polygons for sure; `both`: they have both behind them.
@@ -88,7 +89,9 @@ def _split(words: list[str], drawn: bool, both: bool) -> tuple[list[float], int 
     elif count >= 8 and not spare and both:
         spare = 2
     track = parse_whole(last, "the track id") if spare and last.isdecimal() else None
-    return [parse_number(word, "a coordinate") for word in words[: count - spare]], track
+    numbers, rest = words[: count - spare], words[count - spare : count - (track is not None)]
+    score = parse_number(rest[0], "the confidence") if rest else None
+    return [parse_number(word, "a coordinate") for word in numbers], score, track
 
 
 def _shape(values: list[float]) -> Shape:

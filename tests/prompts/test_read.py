@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import sam2_video
 from sam2_video.cli_prompts import gather_prompts
-from sam2_video.prompts import FORMATS, read_prompts
+from sam2_video.prompts import FORMATS, read_annotations, read_prompts
 from sam2_video.sources.base import Rgb, Source
 from tests.prompts.files import (
     complaint,
@@ -140,3 +141,24 @@ def test_names_and_classes_reach_the_session(tmp_path: Path) -> None:
     called = found.prompts[2].arguments()
     assert called["name"] == "the red one" and called["category"] == "car"
     assert "name" not in found.prompts[0].arguments()
+
+
+def test_annotations_keep_the_scores_of_detectors(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 7, "file_name": "a.jpg"}],
+        "categories": [{"id": 3, "name": "cup"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.75},
+            {"id": 2, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]},
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    found, name = read_annotations(tmp_path / "boxes.json")
+    assert (name, [one.score for one in found.annotations]) == ("coco", [0.75, None])
+    (tmp_path / "b.txt").write_text("0 0.5 0.5 0.2 0.2 0.625\n0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2 0.5 17\n")
+    found, name = read_annotations(tmp_path / "b.txt")
+    assert [(one.score, one.object_id) for one in found.annotations] == [
+        (0.625, None),
+        (None, None),
+        (0.5, 17),
+    ]
