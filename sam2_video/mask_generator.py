@@ -7,6 +7,7 @@ only those that stay in the end become run lengths.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ CPU_BUDGET = 2**30  # bytes that the decoder may take for one batch of points
 GPU_SHARE = 0.25  # of the memory that is free
 MAPS = 10  # of the coarse features' size, that the decoder has at once for one point; measured
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+Step = Literal["candidates", "predicted_iou", "stability", "edge", "duplicate"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class MaskGenerator:
         if memory_mb is not None and memory_mb < 1:
             raise PromptError(f"memory_mb must be at least 1; got {memory_mb}")
         self._memory = memory_mb
+        # Of the latest picture: how many candidates there were, and how many each filter took out.
+        self.counts: Counter[Step] = Counter()
 
     @classmethod
     def from_pretrained(
@@ -144,6 +148,7 @@ class MaskGenerator:
         """
         rgb = picture_rgb(image)
         size, options = (rgb.shape[0], rgb.shape[1]), self.options
+        self.counts = Counter()
         try:
             crops = crops_of(size, options.crop_n_layers, options.crop_overlap_ratio)
         except ValueError as error:
@@ -152,7 +157,7 @@ class MaskGenerator:
         if len(crops) > 1:
             # Smaller crops see more of what is small. Areas, not IoUs, decide, as in the reference.
             scores = [1 / _area(mask.crop) for mask in found]
-            found = [found[row] for row in _without_duplicates(found, scores, options.crop_nms_thresh)]
+            found = self._single(found, scores, options.crop_nms_thresh)
         if options.min_mask_region_area > 0:
             found = self._without_small_regions(found)
         return found
@@ -174,7 +179,9 @@ class MaskGenerator:
         places, boxes = (np.concatenate([getattr(f, name) for f in found]) for name in ("points", "boxes"))
         patches = [patch for f in found for patch in f.patches]
         out = []
-        for row in nms(boxes, iou, self.options.box_nms_thresh):
+        kept = nms(boxes, iou, self.options.box_nms_thresh)
+        self.counts["duplicate"] += len(boxes) - len(kept)
+        for row in kept:
             patch = patches[row]
             bits = enlarger.bits(patch, self.options.mask_threshold)
             runs = Runs.of_window(bits, x0 + patch.box[0], y0 + patch.box[1], size)
@@ -198,9 +205,12 @@ class MaskGenerator:
             stability = np.array([mask.stability for mask in measured], dtype=np.float32)
             boxes = np.array([mask.box for mask in measured], dtype=np.float32).reshape(-1, 4)
             moved = boxes + np.array(crop.box[:2] * 2, dtype=np.float32)
-            good = ~cut_off(moved, crop.box, size)
+            firm = np.ones(len(measured), dtype=bool)
             if options.stability_score_thresh > 0:
-                good &= stability >= np.float32(options.stability_score_thresh)
+                firm = stability >= np.float32(options.stability_score_thresh)
+            good = firm & ~cut_off(moved, crop.box, size)
+            self.counts["stability"] += int((~firm).sum())
+            self.counts["edge"] += int((firm & ~good).sum())
             rows = good.nonzero()[0]
             patches = [enlarger.patch(logits[row], measured[row].box) for row in rows]
             yield _Found(iou[rows], stability[rows], clicks[rows], boxes[rows], patches)
@@ -217,6 +227,8 @@ class MaskGenerator:
             logits, iou = self._refined(logits, clicks)
         sure = (iou > options.pred_iou_thresh) if options.pred_iou_thresh > 0 else torch.ones_like(iou).bool()
         kept = sure.cpu().numpy()
+        self.counts["candidates"] += len(kept)
+        self.counts["predicted_iou"] += int((~kept).sum())
         return logits[sure], iou[sure].cpu().numpy(), clicks[kept]
 
     def _refined(self, logits: Tensor, clicks: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
@@ -242,7 +254,14 @@ class MaskGenerator:
         ]
         scores = [float(now.runs is mask.runs) for now, mask in zip(changed, found, strict=True)]
         threshold = max(self.options.box_nms_thresh, self.options.crop_nms_thresh)
-        return [changed[row] for row in _without_duplicates(changed, scores, threshold)]
+        return self._single(changed, scores, threshold)
+
+    def _single(self, masks: Sequence[AutoMask], scores: Sequence[float], threshold: float) -> list[AutoMask]:
+        """Masks without duplicates, best score first."""
+        boxes = np.array([mask.box for mask in masks], dtype=np.float32).reshape(-1, 4)
+        rows = nms(boxes, np.array(scores, dtype=np.float32), threshold)
+        self.counts["duplicate"] += len(masks) - len(rows)
+        return [masks[row] for row in rows]
 
     def _points_at_once(self) -> int:
         """How many points the decoder can take within its memory."""
@@ -255,11 +274,6 @@ class MaskGenerator:
         else:
             budget = CPU_BUDGET
         return max(1, int(budget // need))
-
-
-def _without_duplicates(masks: Sequence[AutoMask], scores: Sequence[float], threshold: float) -> list[int]:
-    boxes = np.array([mask.box for mask in masks], dtype=np.float32).reshape(-1, 4)
-    return [int(row) for row in nms(boxes, np.array(scores, dtype=np.float32), threshold)]
 
 
 def _area(box: Box) -> int:
