@@ -19,6 +19,7 @@ from sam2_video.evaluation.protocols import Protocol, make_protocol
 from sam2_video.evaluation.results import SequenceRun
 from sam2_video.evaluation.sequences import VosSequence
 from sam2_video.evaluation.timing import Stopwatch, TimedPredictor, TimedSequence, peak_mib
+from sam2_video.model.sam1 import AnyModel
 from sam2_video.types import DataError, SinkError
 
 Advance = Callable[[int], object]  # told of frames as they are predicted
@@ -29,15 +30,23 @@ class Worker:
 
     def __init__(self, device: str | None = None) -> None:
         self._device = device  # of this worker; None: what the plan says
-        self._loaded: tuple[ModelSetup, TimedPredictor] | None = None
+        self._loaded: tuple[ModelSetup, AnyModel] | None = None
+        self._predictor: TimedPredictor | None = None
 
     def predictor(self, setup: ModelSetup) -> TimedPredictor:
         """The predictor of a model. Raises CheckpointError, ConfigError."""
+        model = self.model(setup)
+        if self._predictor is None:
+            self._predictor = TimedPredictor(model)
+        return self._predictor
+
+    def model(self, setup: ModelSetup) -> AnyModel:
+        """A model, loaded unless it is the one before. Raises CheckpointError, ConfigError."""
         from sam2_video.checkpoint import load_model
 
         torch.set_num_threads(setup.threads)
         if self._loaded is None or self._loaded[0] != setup:
-            self._loaded = None  # before the next one is loaded: two may not fit
+            self._loaded = self._predictor = None  # before the next one is loaded: two may not fit
             model = load_model(
                 setup.model,
                 checkpoint=setup.checkpoint,
@@ -46,13 +55,13 @@ class Worker:
                 overrides=setup.overrides,
                 progress=False,
             )
-            self._loaded = setup, TimedPredictor(model)
+            self._loaded = setup, model
         return self._loaded[1]
 
     @cached_property
     def made_by(self) -> Mapping[str, Any]:
         """Versions and machine; asked for when the model is there."""
-        return made_by(None if self._loaded is None else self._loaded[1].model.device)
+        return made_by(None if self._loaded is None else self._loaded[1].device)
 
 
 @dataclass(frozen=True)
