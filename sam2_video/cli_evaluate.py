@@ -114,6 +114,7 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
     """Track and score; returns the exit code. `show` is for results, `say` for what goes on."""
     from sam2_video.evaluation.locks import Shard
     from sam2_video.evaluation.overview import write_overview
+    from sam2_video.evaluation.submission import served_kind
 
     shard = None if options.shard is None else Shard.parse(options.shard)
     _refuse(options, known_protocols())
@@ -127,7 +128,10 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
             if name == IMAGE:
                 codes.append(_images(data, setup, options.seed, out, show, rows))
             else:
-                run = _Run(data.open(), setup, options, name, out, shard)
+                opened = data.open()
+                if options.submission is not None:
+                    served_kind(opened)  # before hours are spent
+                run = _Run(opened, setup, options, name, out, shard)
                 codes.append(run.go(workers, progress, show, say, rows))
             if len(options.protocols) > 1:
                 write_overview(options.out, rows)
@@ -139,9 +143,12 @@ def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say)
     from sam2_video.evaluation.foreign import find_predictions
     from sam2_video.evaluation.foreign import score_only as run
     from sam2_video.evaluation.overview import summary_lines
+    from sam2_video.evaluation.submission import served_kind
 
     assert options.score_only is not None
     opened = data.open()
+    if options.submission is not None:
+        served_kind(opened)
     with _local(options.workers or 1) as workers, _bar(say) as progress, _ended_by_sigterm():
         finished = run(
             opened,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2_video.evaluation.datasets import KINDS, Clip
+from sam2_video.evaluation.datasets import KINDS, Clip, Kind
 from sam2_video.evaluation.datasets.findings import Findings, quote
 from sam2_video.evaluation.labels import label_header, read_label_png
 from sam2_video.evaluation.sequences import DataSet
@@ -37,10 +37,7 @@ def write_submission(data: DataSet, predictions: Path, out: Path) -> Path:
     for a data set or split without a server, and for predictions that are missing, damaged, no label maps,
     or of another size than the frames. Raises SinkError for what cannot be written.
     """
-    kind = KINDS.get(data.name)
-    if kind is None or data.split not in kind.servers:
-        known = ", ".join(f"{k.name} {split}" for k in KINDS.values() for split in k.servers)
-        raise DataError(f"{data.name} {data.split} has no server that takes predictions; these have: {known}")
+    kind = served_kind(data)
     findings = Findings()
     entries = list(_entries(data, kind.zip_folder, predictions, findings))
     if findings.errors:
@@ -58,6 +55,15 @@ def write_submission(data: DataSet, predictions: Path, out: Path) -> Path:
         raise
     finish(part, out)
     return out
+
+
+def served_kind(data: DataSet) -> Kind:
+    """Return what is known of a data set whose truth a server keeps. Raises DataError for others."""
+    kind = KINDS.get(data.name)
+    if kind is None or data.split not in kind.servers:
+        known = ", ".join(f"{k.name} {split}" for k in KINDS.values() for split in k.servers)
+        raise DataError(f"{data.name} {data.split} has no server that takes predictions; these have: {known}")
+    return kind
 
 
 def _entries(data: DataSet, top: str, predictions: Path, findings: Findings) -> Iterator[_Entry]:
