@@ -165,7 +165,7 @@ class SAM2ImagePredictor:
             points=points, labels=labels, boxes=boxes, mask_logits=previous, multimask=multimask
         )
         masks = [result.full_logits().numpy() if return_logits else result.masks for result in results]
-        parts = masks, [result.iou.numpy() for result in results], [result.logits.numpy() for result in results]
+        parts = masks, [result.iou for result in results], [result.logits for result in results]
         full, scores, low = (np.stack(rows).astype(np.float32, copy=False) for rows in parts)
         return (full[0], scores[0], low[0]) if len(results) == 1 else (full, scores, low)
 

@@ -82,7 +82,7 @@ def test_names_go_there_and_back(pair: Pair) -> None:
 
 
 def test_a_folder_of_theirs_is_loaded(pair: Pair, tmp_path: Any) -> None:
-    """Sizes that no released model has are told; what the folder says of the picture size is taken from it."""
+    """Sizes that no released model has are given; the size of the model frame is read from the folder."""
     _, theirs = pair
     theirs.save_pretrained(tmp_path)
     settings = [text for text in OVERRIDES if not text.startswith("image_size")]

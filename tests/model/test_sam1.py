@@ -72,7 +72,7 @@ def test_memories_are_refused() -> None:
 
 
 def test_videos_are_told_so() -> None:
-    with pytest.raises(ConfigError, match="tracking needs a model with memory, and SAM 1 has none.*sam2"):
+    with pytest.raises(ConfigError, match=r"tracking needs a model with memory, and SAM 1 has none.*sam2"):
         VideoPredictor(toy_sam1())
     assert with_memory(toy_model(), "tracking") is toy_model()
 

@@ -111,6 +111,7 @@ def test_positions_are_stretched_with_the_map() -> None:
     [({"num_heads": 5}, "not divisible by 5 heads"), ({"global_att_blocks": [3]}, "exceed the 2 blocks")],
 )
 def test_settings_that_do_not_fit(settings: dict[str, object], complaint: str) -> None:
-    usual = dict(embed_dim=24, depth=2, num_heads=2, global_att_blocks=[1], window=3, grid=4, width=8)
+    sizes = {"embed_dim": 24, "depth": 2, "num_heads": 2, "window": 3, "grid": 4, "width": 8}
+    usual = sizes | {"global_att_blocks": [1]}
     with pytest.raises(ValueError, match=complaint):
         ViT(**(usual | settings))  # type: ignore[arg-type]
