@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from sam2_video import cli_evaluate_options as e
+from sam2_video import cli_masks
 from sam2_video import cli_options as o
 from sam2_video.types import PromptError, Sam2VideoError
 
@@ -116,7 +117,7 @@ def track(
     options = TrackOptions(
         direction, start, stop, stride, fps, parse_saves(save), overwrite, prompts_sequence
     )
-    network = ModelOptions(model, device, dtype, threads, _checked(overrides))
+    network = ModelOptions(model, device, dtype, threads, checked_overrides(overrides))
     words = Words(
         clicks=click or (),
         boxes=box or (),
@@ -178,9 +179,12 @@ def segment(
     from sam2_video.cli_segment import segment as run
 
     placed = gather_on_picture(click or (), box or ())
-    network = ModelOptions(model, device, dtype, threads, _checked(overrides))
+    network = ModelOptions(model, device, dtype, threads, checked_overrides(overrides))
     for line in run(picture, placed, out, network, overwrite):
         typer.echo(line)
+
+
+app.command(epilog=cli_masks.EXAMPLES)(cli_masks.masks)
 
 
 @app.command()
@@ -221,7 +225,7 @@ def train(
     from sam2_video.training.loop import train as run
     from sam2_video.training.settings import load_settings
 
-    best = run(load_settings(config, _checked(overrides)), out)
+    best = run(load_settings(config, checked_overrides(overrides)), out)
     typer.echo(f"best weights: {best}")
 
 
@@ -286,7 +290,7 @@ def evaluate(
         score_only=score_only,
         measures=scores,
     )
-    setup = ModelSetup(model, checkpoint, device, dtype, threads, _checked(overrides))
+    setup = ModelSetup(model, checkpoint, device, dtype, threads, checked_overrides(overrides))
     say = partial(typer.echo, err=True)
     try:
         if check:
@@ -313,7 +317,7 @@ def _names(texts: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
 
 
-def _checked(overrides: Sequence[str] | None) -> tuple[str, ...]:
+def checked_overrides(overrides: Sequence[str] | None) -> tuple[str, ...]:
     for text in overrides or ():
         if "=" not in text:
             raise PromptError(f"{text!r} is not understood: only key=value may follow the first argument")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 # What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
-MORE_RESULTS = ("overlay.png",)
+MORE_RESULTS = (
+    "overlay.png",
+    *("json/*.json", "labels/*.png", "overlays/*.jpg", "contact_sheet_*.jpg"),  # of `masks` on pictures
+)
 HIDDEN = ".run"  # in the folder of results: the lock, and what an unfinished run needs to go on
 
 

@@ -94,7 +94,7 @@ def _window_with_rim(runs: Runs) -> tuple[Bits, int, int]:
     height, width = runs.size
     x0, y0, x1, y1 = runs.box
     x0, y0, x1, y1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, width - 1), min(y1 + 1, height - 1)
-    # OpenCV numbers regions by blocks of 2 x 2: from an even corner the first of equals is that of the picture.
+    # OpenCV numbers regions by blocks of 2 x 2: from an even corner on, in the order of the whole picture.
     x0, y0 = x0 - x0 % 2, y0 - y0 % 2
     return runs.window((x0, y0, x1, y1)), x0, y0
 

@@ -19,12 +19,12 @@ Record = dict[str, Any]
 
 
 def generate(model: Any, rgb: np.ndarray, **given: Any) -> list[Record]:
-    options: dict[str, Any] = dict(
-        points_per_side=32, pred_iou_thresh=0.8, stability_score_thresh=0.95, stability_score_offset=1.0,
-        mask_threshold=0.0, box_nms_thresh=0.7, crop_n_layers=0, crop_nms_thresh=0.7,
-        crop_overlap_ratio=512 / 1500, crop_n_points_downscale_factor=1, point_grids=None,
-        min_mask_region_area=0, use_m2m=False, multimask_output=True,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "points_per_side": 32, "pred_iou_thresh": 0.8, "stability_score_thresh": 0.95,
+        "stability_score_offset": 1.0, "mask_threshold": 0.0, "box_nms_thresh": 0.7, "crop_n_layers": 0,
+        "crop_nms_thresh": 0.7, "crop_overlap_ratio": 512 / 1500, "crop_n_points_downscale_factor": 1,
+        "point_grids": None, "min_mask_region_area": 0, "use_m2m": False, "multimask_output": True,
+    }  # fmt: skip
     options |= given
     boxes = [(0, (0, 0, rgb.shape[1], rgb.shape[0]))]
     for layer in range(options["crop_n_layers"]):

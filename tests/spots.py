@@ -13,7 +13,7 @@ SIDE = 64
 
 
 class Spots(nn.Module):
-    """Random weights find masks as large as the picture, of which no two pass as different; these are small."""
+    """Random weights find masks as large as the picture, all duplicates of each other; these are small."""
 
     image_size = SIDE
     width = 256  # as a released model: their defaults are for it

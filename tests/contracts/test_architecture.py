@@ -60,6 +60,8 @@ LAYERS: dict[str, int] = {
     "mask_pictures": 5,
     "track_everything": 6,
     "cli_masks": 7,
+    "cli_masks_options": 7,
+    "cli_masks_pictures": 7,
     "cli_masks_video": 7,
     "evaluation": 6,
     "training": 6,
