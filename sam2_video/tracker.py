@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
@@ -60,7 +61,7 @@ def _stack(memories: Sequence[FrameMemory]) -> FrameMemory:
     if len(memories) == 1:
         return memories[0]
     known = [m.keys for m in memories if m.keys is not None]
-    keys = torch.cat(known) if len(known) == len(memories) else None
+    keys = tuple(chain(*known)) if len(known) == len(memories) else None  # too large to be copied
     return replace(_pointers(memories), features=torch.cat([m.features for m in memories]), keys=keys)
 
 

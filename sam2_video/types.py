@@ -124,12 +124,12 @@ class FrameMemory:
 
     features: Tensor  # (B, M, S/16, S/16) bfloat16
     pointer: Tensor  # (B, C)
-    keys: Tensor | None = None  # (B, layers, S/16 * S/16, C) from `SAM2.memory_keys`, where they were made
+    # Of each object (layers, S/16 * S/16, C) from `SAM2.memory_keys`, where they were made.
+    keys: tuple[Tensor, ...] | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FrameMemory:
-        """Return the memory with `change` applied to each of its tensors: moved, or a part of the batch."""
-        keys = None if self.keys is None else change(self.keys)
-        return FrameMemory(change(self.features), change(self.pointer), keys)
+        """Return the memory with `change` applied to its tensors, moved or a part of the batch; without keys."""
+        return FrameMemory(change(self.features), change(self.pointer))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ from sam2_video.types import (
 if TYPE_CHECKING:
     from sam2_video.saved import SavedSession
 
-MAX_BATCH = 16  # objects that go through the network at once; bounds its memory, not the number of objects
+WORK_BYTES = 2**30  # for what the network works on at once; bounds its memory, not the number of objects
+MAX_BATCH = 64
 LOW_STRIDE = 4  # mask logits are a quarter of the model frame
 
 
@@ -220,12 +221,17 @@ class Network:
             None if made.mask is None else made.mask.to(device),
         )
 
+    @property
+    def batch_size(self) -> int:
+        """How many objects go through the network at once."""
+        return min(max(WORK_BYTES // self.model.object_bytes, 1), MAX_BATCH)
+
     def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
         """Segment objects that are not prompted; those whose recalls have the same layout share a batch."""
         outcomes: dict[int, Outcome] = {}
         with torch.inference_mode():
             ready = self._recalled.ready(recalls)
-            for batch in _batches(ready):
+            for batch in _batches(ready, self.batch_size):
                 recall = stack_recalls([ready[i] for i in batch])
                 prediction = segment_next(self.model, features, recall)
                 memory = remember(self.model, features, prediction, prompted=False)
@@ -312,11 +318,11 @@ def _opened(session: VideoSession, source: Any) -> VideoSession:
     return session
 
 
-def _batches(recalls: Sequence[Recall]) -> Iterator[list[int]]:
+def _batches(recalls: Sequence[Recall], size: int) -> Iterator[list[int]]:
     """Indices of recalls that can go through the network together."""
     groups: dict[Any, list[int]] = defaultdict(list)
     for index, recall in enumerate(recalls):
         groups[recall.layout].append(index)
     for group in groups.values():
-        for first in range(0, len(group), MAX_BATCH):
-            yield group[first : first + MAX_BATCH]
+        for first in range(0, len(group), size):
+            yield group[first : first + size]

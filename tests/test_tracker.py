@@ -142,8 +142,18 @@ def test_a_mask_is_taken_as_it_is(model: SAM2, features: ImageFeatures) -> None:
     assert float(found.iou) == 1
 
 
-def test_a_change_of_a_memory_reaches_all_its_tensors() -> None:
-    memory = FrameMemory(draw(2, 3, 4, 4), draw(2, 8), draw(2, 1, 16, 4))
+def test_a_change_of_a_memory_reaches_its_tensors_and_leaves_the_keys_behind() -> None:
+    memory = FrameMemory(draw(2, 3, 4, 4), draw(2, 8), (draw(1, 16, 4), draw(1, 16, 4)))
     changed = memory.map(lambda tensor: tensor[1:] + 1)
-    for field in fields(FrameMemory):
-        assert torch.equal(getattr(changed, field.name), getattr(memory, field.name)[1:] + 1), field.name
+    assert {field.name for field in fields(FrameMemory)} == {"features", "pointer", "keys"}
+    assert torch.equal(changed.features, memory.features[1:] + 1)
+    assert torch.equal(changed.pointer, memory.pointer[1:] + 1)
+    assert changed.keys is None  # they belong to the memory as it was
+
+
+def test_keys_of_a_batch_are_those_of_its_objects() -> None:
+    one, two = (FrameMemory(draw(1, 3, 4, 4), draw(1, 8), (draw(1, 16, 4, seed=k),)) for k in (1, 2))
+    stacked = stack_recalls([Recall(((0, one),)), Recall(((0, two),))]).masks[0][1]
+    assert stacked.keys is not None and stacked.keys[0] is one.keys[0] and stacked.keys[1] is two.keys[0]
+    without = stack_recalls([Recall(((0, one),)), Recall(((0, one.map(torch.clone)),))])
+    assert without.masks[0][1].keys is None

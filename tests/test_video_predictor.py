@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import sam2_video
 import sam2_video.video_predictor as driver
 from sam2_video.memory import MemoryPolicy
+from sam2_video.transforms import FrameTransform
 from sam2_video.types import ABSENT_LOGIT, PromptError, SourceError
-from sam2_video.video_predictor import VideoPredictor
+from sam2_video.video_predictor import Network, VideoPredictor
 from tests.toys import FRAME_SIZE, SIDE, toy_clip, toy_model
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -83,6 +85,18 @@ def test_objects_of_one_layout_share_a_batch(monkeypatch: pytest.MonkeyPatch) ->
             session.prompt(frame=0, object_id=object_id, **CLICK)
         list(session.propagate())
     assert sizes == [2, 1]
+
+
+def test_how_many_objects_share_a_batch_depends_on_what_they_take() -> None:
+    def batch(name: str, size: int, dtype: torch.dtype) -> int:
+        with torch.device("meta"):
+            model = sam2_video.build_model(name, overrides=[f"image_size={size}"]).to(dtype)
+        return Network(model, FrameTransform(size)).batch_size
+
+    assert batch("nano", 256, torch.float32) == driver.MAX_BATCH
+    large, half = (batch("sam2.1_hiera_large", 1024, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert 1 <= large < half < driver.MAX_BATCH
+    assert batch("sam2.1_hiera_large", 4096, torch.float32) == 1  # one does not fit, and is tracked all the same
 
 
 def test_holes_are_filled_in_results_and_not_in_memories() -> None:

@@ -11,10 +11,9 @@ What is written here computes what the paper's layers do, in another order:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import cast
 
 import torch
@@ -35,7 +34,7 @@ class MemoryTokens:
     """What a frame looks back at: G grids of N cells, then P tokens without a place."""
 
     values: Tensor  # (B, M, G * N + P): memories as they are, channels first
-    keys: Sequence[Tensor]  # of each grid: (B, layers, N, C), as `memory_keys` gives them
+    keys: Sequence[Sequence[Tensor]]  # of each grid and object: (layers, N, C), as `memory_keys` gives them
     slots: Sequence[int]  # of each grid: its row of `codes`
     codes: Tensor  # (S, M): what a slot adds to each cell of a memory before it becomes a key
     placeless: Tensor  # (B, P, M): tokens with their codes, to become keys; P may be 0
@@ -97,9 +96,19 @@ class CrossAttention(RoPEAttention):
     def _all_keys(self, memory: MemoryTokens, layer: int, table: Tensor) -> Tensor:
         """(B, G * N + P, C)"""
         slots = self._slots(self.k_proj.weight, memory.codes, of=(_Table(table),))
-        grids = (known[:, layer] + slots[slot] for known, slot in zip(memory.keys, memory.slots, strict=True))
         placeless = linear(memory.placeless, *self.key_weights)
-        return _joined(memory.values.shape[-1], grids, placeless)
+        if torch.is_grad_enabled():
+            grids = (torch.stack([one[layer] for one in known]) for known in memory.keys)
+            turned = (grid + slots[slot] for grid, slot in zip(grids, memory.slots, strict=True))
+            return torch.cat([*turned, placeless], dim=1)
+        whole = placeless.new_empty((len(placeless), memory.values.shape[-1], placeless.shape[-1]))
+        cells = table.shape[1]
+        for place, (known, slot) in enumerate(zip(memory.keys, memory.slots, strict=True)):
+            part = slice(place * cells, (place + 1) * cells)
+            for row, one in enumerate(known):
+                torch.add(one[layer], slots[slot], out=whole[row, part])
+        whole[:, len(memory.keys) * cells :] = placeless
+        return whole
 
     def _turned_codes(self, weight: Tensor, codes: Tensor, table: _Table) -> Tensor:
         """(S, N, C): what each slot adds to keys."""
@@ -156,6 +165,7 @@ class MemoryAttention(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
+        self.hidden = hidden
         self._rope = GridTable(partial(axial_rope, channels=width // heads))
 
     def forward(self, x: Tensor, position: Tensor, memory: MemoryTokens, grid: tuple[int, int]) -> Tensor:
@@ -192,14 +202,3 @@ def _values_last(value: Tensor, value_bias: Tensor, out: Tensor, out_bias: Tenso
     product = by_head @ torch.unflatten(value.float(), 0, (heads, -1))  # (heads, C, M)
     bias = out.float() @ value_bias.float() + out_bias.float()
     return product.transpose(0, 1).flatten(1).to(out.dtype), bias.to(out.dtype)
-
-
-def _joined(length: int, parts: Iterable[Tensor], last: Tensor) -> Tensor:
-    """Parts (B, *, C) one after the other: (B, `length`, C)."""
-    if torch.is_grad_enabled():
-        return torch.cat([*parts, last], dim=1)
-    whole, at = last.new_empty((len(last), length, last.shape[-1])), 0
-    for part in chain(parts, (last,)):  # each is written while it is still in the cache
-        whole[:, at : at + part.shape[1]] = part
-        at += part.shape[1]
-    return whole

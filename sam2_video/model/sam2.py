@@ -118,6 +118,16 @@ class SAM2(nn.Module):
         """How many learned time codes there are: the last for prompted frames, the others for recent ones."""
         return self.maskmem_tpos_enc.shape[0]
 
+    @property
+    def object_bytes(self) -> int:
+        """What an object that is tracked takes while the network works on it; an estimate, rather too high."""
+        cells = (self.image_size // COARSE_STRIDE) ** 2
+        keys = (len(self.memory_attention.layers) + 1) * self.memory_slots * self.width
+        attention = cells * (keys + self.memory_attention.hidden + 8 * self.width)
+        decoding = 16 * cells * (3 * self.width // 8 + 8) + 4 * cells * 3 * self.width // 4  # both fine levels
+        remembering = 5 * self.image_size**2  # the mask and its first convolutions
+        return int(self.no_mem_embed.itemsize * (attention + decoding + remembering))
+
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """(B, 3, S, S) normalised pixels -> features; S is a multiple of 32."""
         if pixels.shape[-1] != pixels.shape[-2]:
@@ -144,15 +154,15 @@ class SAM2(nn.Module):
         )
         return to_grid(conditioned, *grid)
 
-    def memory_keys(self, memory: FrameMemory) -> Tensor:
-        """Make what memory attention needs of a memory whenever it is recalled -> (N, layers, h * w, C).
+    def memory_keys(self, memory: FrameMemory) -> tuple[Tensor, ...]:
+        """Make what memory attention needs of a memory each time it is recalled: per object (layers, h * w, C).
 
         A memory that carries it as its `keys` is recalled faster.
         """
         grid = (memory.features.shape[-2], memory.features.shape[-1])
         place = self._memory_position(*grid, like=self.maskmem_tpos_enc)
         tokens = to_tokens(memory.features.to(self.dtype) + place)
-        return torch.as_tensor(self.memory_attention.memory_keys(tokens, grid))
+        return self.memory_attention.memory_keys(tokens, grid).unbind()
 
     def decode(
         self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors | None = None

@@ -75,7 +75,7 @@ def ours(
     parts = [memory[:, CELLS * g : CELLS * (g + 1)] for g in range(grids)]
     tokens = MemoryTokens(
         memory.transpose(1, 2),
-        [made.memory_keys(part + place, GRID) for part in parts],
+        [made.memory_keys(part + place, GRID).unbind() for part in parts],
         slots,
         codes,
         memory[:, CELLS * grids :] + pointer_code,
