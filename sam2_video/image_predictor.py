@@ -220,18 +220,19 @@ class ImagePredictor:
         `mask_logits` (B, S/4, S/4). Shapes are checked, coordinates are not. The caller bounds B.
         """
         seen = self._picture(picture)
-        clicks = _shaped(points, (-1, -1, 2), "points")
-        corners = _shaped(boxes, (-1, 4), "boxes")
-        side = self.model.image_size // 4
-        previous = _shaped(mask_logits, (-1, side, side), "mask_logits")
+        device, side = self.model.device, self.model.image_size // 4
+        clicks = _shaped(points, (-1, -1, 2), "points", device)
+        corners = _shaped(boxes, (-1, 4), "boxes", device)
+        previous = _shaped(mask_logits, (-1, side, side), "mask_logits", device)
         counts = {len(part) for part in (clicks, corners, previous) if part is not None}
         if len(counts) != 1:
-            raise PromptError(f"prompts of a batch come in equal numbers, and there is one; got {counts}")
-        clicks = torch.zeros((counts.pop(), 0, 2)) if clicks is None else clicks
-        flags = (
-            torch.ones(clicks.shape[:2]) if labels is None else _shaped(labels, clicks.shape[:2], "labels")
-        )
-        assert flags is not None
+            found = sorted(counts) or "nothing"
+            raise PromptError(f"prompts of a batch come in equal numbers; got {found}")
+        if clicks is None:
+            clicks = torch.zeros((counts.pop(), 0, 2), device=device)
+        flags = _shaped(labels, clicks.shape[:2], "labels", device)
+        if flags is None:
+            flags = torch.ones(clicks.shape[:2], device=device)
         tensors = self.transform.batch_tensors(clicks, flags, corners, previous, seen.size)
         return self._decode(tensors, seen, multimask)
 
@@ -283,7 +284,7 @@ class ImagePredictor:
 
     def _previous(self, mask_logits: Any) -> Tensor:
         side = self.model.image_size // 4
-        logits = torch.as_tensor(mask_logits, dtype=torch.float32)
+        logits = torch.as_tensor(mask_logits, dtype=torch.float32, device="cpu")
         if tuple(logits.shape) not in ((side, side), (1, side, side)):
             raise PromptError(
                 f"mask_logits must be one mask of shape {(side, side)}, such as result.logits[0]; "
@@ -305,6 +306,7 @@ def transform_for(model: AnyModel, resize: Resize | None = None) -> FrameTransfo
 
 
 def picture_rgb(image: Any) -> NDArray[np.uint8]:
+    """Return an array, a file or a PIL image as (H, W, 3) uint8 RGB. Raises SourceError and PromptError."""
     if isinstance(image, str | PathLike):
         return read_picture(Path(fspath(image)))
     if hasattr(image, "convert"):  # a PIL image, told without importing PIL
@@ -315,11 +317,11 @@ def picture_rgb(image: Any) -> NDArray[np.uint8]:
     return rgb
 
 
-def _shaped(values: Any, shape: Sequence[int], name: str) -> Tensor | None:
+def _shaped(values: Any, shape: Sequence[int], name: str, device: torch.device) -> Tensor | None:
     """Values as a float32 tensor of this shape, -1 for any number; PromptError for another one."""
     if values is None:
         return None
-    tensor = torch.as_tensor(values, dtype=torch.float32)
+    tensor = torch.as_tensor(values, dtype=torch.float32, device=device)
     fits = tensor.dim() == len(shape) and all(
         e in (-1, side) for e, side in zip(shape, tensor.shape, strict=True)
     )

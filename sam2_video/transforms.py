@@ -61,8 +61,8 @@ class FrameTransform:
 
             names = {"bilinear_pil": Image.Resampling.BILINEAR, "bicubic_pil": Image.Resampling.BICUBIC}
             rgb = np.asarray(Image.fromarray(rgb).resize(extent[::-1], names[self.resize]))
-        # Frames may be read-only views, which torch does not take; uint8 is copied quickly.
-        grid = torch.tensor(rgb).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        # Frames may be read-only or turned views, which torch does not take; uint8 is copied quickly.
+        grid = torch.tensor(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]  # (1, 3, H, W)
         return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), extent)
 
     def to_model(self, points: Tensor, size: Size) -> Tensor:

@@ -52,6 +52,17 @@ def test_picture_may_be_an_array_a_file_or_pil(predictor: ImagePredictor, tmp_pa
         assert torch.equal(predictor.predict(**CLICK).logits, expected)
 
 
+@pytest.mark.parametrize("model", [toy_model(), toy_sam1()], ids=["SAM 2", "SAM 1"])
+def test_views_of_pictures_are_taken(model: AnyModel) -> None:
+    """Channels turned over, mirrored, cut out: such views have strides that torch does not take."""
+    predictor, rgb = ImagePredictor(model), toy_clip(1)[0]
+    for view in (rgb[..., ::-1], rgb[:, ::-1], rgb[4:40, 3:70], rgb.transpose(1, 0, 2)):
+        predictor.set_image(view)
+        found = predictor.predict(points=[(12, 14)]).logits
+        predictor.set_image(view.copy())
+        assert torch.equal(found, predictor.predict(points=[(12, 14)]).logits)
+
+
 def test_earlier_logits_refine(predictor: ImagePredictor) -> None:
     first = predictor.predict(**CLICK)
     refined = predictor.predict(**CLICK, mask_logits=first.logits[0], multimask=False)
@@ -212,7 +223,7 @@ def test_bad_prompts_of_many(predictor: ImagePredictor, given: dict[str, Any], c
         ({"points": np.zeros((2, 1, 2)), "labels": np.zeros((2, 2))}, r"labels.*\(2, 1\); got \(2, 2\)"),
         ({"points": np.zeros((2, 1, 2)), "boxes": np.zeros((3, 4))}, "equal numbers"),
         ({"boxes": np.zeros((3, 4)), "mask_logits": np.zeros((3, 8, 8))}, r"\(any, 16, 16\)"),
-        ({}, "equal numbers"),
+        ({}, "equal numbers; got nothing"),
     ],
 )
 def test_bad_batches(predictor: ImagePredictor, given: dict[str, Any], complaint: str) -> None:
