@@ -96,7 +96,7 @@ def test_how_many_objects_share_a_batch_depends_on_what_they_take() -> None:
     assert batch("nano", 256, torch.float32) == driver.MAX_BATCH
     large, half = (batch("sam2.1_hiera_large", 1024, dtype) for dtype in (torch.float32, torch.bfloat16))
     assert 1 <= large < half < driver.MAX_BATCH
-    assert batch("sam2.1_hiera_large", 4096, torch.float32) == 1  # one does not fit, and is tracked all the same
+    assert batch("sam2.1_hiera_large", 4096, torch.float32) == 1  # it does not fit, and is tracked
 
 
 def test_holes_are_filled_in_results_and_not_in_memories() -> None:

@@ -120,11 +120,11 @@ class SAM2(nn.Module):
 
     @property
     def object_bytes(self) -> int:
-        """What an object that is tracked takes while the network works on it; an estimate, rather too high."""
+        """What a tracked object takes while the network works on it; an estimate, rather too high."""
         cells = (self.image_size // COARSE_STRIDE) ** 2
         keys = (len(self.memory_attention.layers) + 1) * self.memory_slots * self.width
         attention = cells * (keys + self.memory_attention.hidden + 8 * self.width)
-        decoding = 16 * cells * (3 * self.width // 8 + 8) + 4 * cells * 3 * self.width // 4  # both fine levels
+        decoding = 16 * cells * (3 * self.width // 8 + 8) + 4 * cells * 3 * self.width // 4  # two fine levels
         remembering = 5 * self.image_size**2  # the mask and its first convolutions
         return int(self.no_mem_embed.itemsize * (attention + decoding + remembering))
 
@@ -155,7 +155,7 @@ class SAM2(nn.Module):
         return to_grid(conditioned, *grid)
 
     def memory_keys(self, memory: FrameMemory) -> tuple[Tensor, ...]:
-        """Make what memory attention needs of a memory each time it is recalled: per object (layers, h * w, C).
+        """Make what memory attention needs of a memory when it is recalled: per object (layers, h * w, C).
 
         A memory that carries it as its `keys` is recalled faster.
         """

@@ -55,7 +55,7 @@ def test_two_processes_match_one(stills_folder: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     two = torch.load(tmp_path / "two" / "last.pt", weights_only=True)["model"]
-    # AdamW divides by the size of the gradient: where that is next to nothing, rounding decides a step's sign.
+    # AdamW divides by the gradient's size: where that is next to nothing, rounding decides the sign.
     for name, value in weights_of(alone).items():
         off = (two[name] - value).abs().flatten()
         assert float(off.max()) < 2e-3, name
