@@ -212,12 +212,15 @@ class ImagePredictor:
         boxes: Any = None,
         mask_logits: Any = None,
         multimask: bool = True,
+        least_iou: float | None = None,
         picture: int = 0,
     ) -> ImageBatch:
         """Decode B prompts of one shape at once and leave everything on the model's device.
 
         `points` (B, P, 2) in pixels of the picture, `labels` (B, P): 1, 0, or -1 for padding; `boxes` (B, 4);
-        `mask_logits` (B, S/4, S/4). Shapes are checked, coordinates are not. The caller bounds B.
+        `mask_logits` (B, S/4, S/4). Shapes are checked, coordinates are not. The caller bounds B. With
+        `least_iou` prompts of which no mask has a higher predicted IoU are given up before masks are made;
+        `rows` of the answer says which are left.
         """
         seen = self._picture(picture)
         device, side = self.model.device, self.model.image_size // 4
@@ -234,7 +237,7 @@ class ImagePredictor:
         if flags is None:
             flags = torch.ones(clicks.shape[:2], device=device)
         tensors = self.transform.batch_tensors(clicks, flags, corners, previous, seen.size)
-        return self._decode(tensors, seen, multimask)
+        return self._decode(tensors, seen, multimask, least_iou)
 
     def _prompt(
         self, picture: int, points: Any, labels: Any, box: Any, mask_logits: Any
@@ -263,14 +266,18 @@ class ImagePredictor:
                 found |= {k: self._result(batch, row) for row, k in enumerate(rows)}
         return [found[k] for k in range(len(prompts))]
 
-    def _decode(self, prompt: PromptTensors, seen: ImageEmbedding, multimask: bool) -> ImageBatch:
+    def _decode(
+        self, prompt: PromptTensors, seen: ImageEmbedding, multimask: bool, least_iou: float | None = None
+    ) -> ImageBatch:
         device = self.model.device
         previous = None if prompt.previous is None else prompt.previous.to(device)
         tensors = PromptTensors(prompt.points.to(device), prompt.labels.to(device), previous)
         with torch.inference_mode():
-            candidates = self.model.decode(seen.coarse, seen.fine, tensors)
+            candidates = self.model.decode(seen.coarse, seen.fine, tensors, least_iou)
             logits, iou = self.model.answers(candidates, multimask=multimask)
-        return ImageBatch(logits.float(), iou.float(), candidates.presence, seen.size, self.transform)
+            rows = torch.arange(len(iou), device=device) if candidates.rows is None else candidates.rows
+        found = logits.float(), iou.float(), candidates.presence
+        return ImageBatch(*found, seen.size, self.transform, rows)
 
     def _result(self, batch: ImageBatch, row: int) -> ImageResult:
         return ImageResult(

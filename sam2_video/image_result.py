@@ -81,6 +81,7 @@ class ImageBatch:
     presence: Tensor  # (B,) logits
     size: tuple[int, int]  # (H, W) of the picture
     transform: FrameTransform
+    rows: Tensor  # (B,) which of the prompts these are; fewer than there were where some were given up
 
     def restore(self, logits: Tensor) -> Tensor:
         """(N, S/4, S/4) logits, some of this batch -> (N, H, W) float32 logits at the picture's size."""

@@ -218,30 +218,40 @@ class MaskGenerator:
     def _decode(self, points: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float64]]:
         """Low-resolution logits (N, h, w), predicted IoUs and clicks of what the model is sure enough of."""
         options = self.options
+        least = options.pred_iou_thresh if options.pred_iou_thresh > 0 else None
         answer = self.predictor.predict_batch(
-            torch.from_numpy(points)[:, None].float(), multimask=options.multimask_output
+            torch.from_numpy(points)[:, None].float(),
+            multimask=options.multimask_output,
+            least_iou=None if options.use_m2m else least,  # refining changes it
         )
+        each = answer.iou.shape[1]
         logits, iou = answer.logits.flatten(0, 1), answer.iou.flatten()
-        clicks = np.repeat(points, answer.iou.shape[1], axis=0)
+        clicks = np.repeat(points[answer.rows.cpu().numpy()], each, axis=0)
         if options.use_m2m:
-            logits, iou = self._refined(logits, clicks)
-        sure = (iou > options.pred_iou_thresh) if options.pred_iou_thresh > 0 else torch.ones_like(iou).bool()
+            logits, iou, clicks = self._refined(logits, clicks, least)
+        sure = torch.ones_like(iou).bool() if least is None else iou > least
         kept = sure.cpu().numpy()
-        self.counts["candidates"] += len(kept)
-        self.counts["predicted_iou"] += int((~kept).sum())
+        self.counts["candidates"] += len(points) * each
+        self.counts["predicted_iou"] += len(points) * each - int(kept.sum())
         return logits[sure], iou[sure].cpu().numpy(), clicks[kept]
 
-    def _refined(self, logits: Tensor, clicks: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    def _refined(
+        self, logits: Tensor, clicks: NDArray[np.float64], least: float | None
+    ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
         """Show the model each of its masks with the click that found it, and take its one answer."""
-        parts = []
+        found = []
         step = min(self.options.points_per_batch, self._points_at_once())
         for first in range(0, len(clicks), step):
-            part = slice(first, first + step)
+            part = clicks[first : first + step]
             answer = self.predictor.predict_batch(
-                torch.from_numpy(clicks[part])[:, None].float(), mask_logits=logits[part], multimask=False
+                torch.from_numpy(part)[:, None].float(),
+                mask_logits=logits[first : first + step],
+                multimask=False,
+                least_iou=least,
             )
-            parts.append((answer.logits[:, 0], answer.iou[:, 0]))
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+            found.append((answer.logits[:, 0], answer.iou[:, 0], part[answer.rows.cpu().numpy()]))
+        maps, iou, places = zip(*found, strict=True)
+        return torch.cat(maps), torch.cat(iou), np.concatenate(places)
 
     def _without_small_regions(self, found: list[AutoMask]) -> list[AutoMask]:
         """Fill small holes, drop small islands, then look for duplicates again; untouched masks win."""

@@ -100,6 +100,7 @@ class MaskCandidates:
     iou: Tensor  # (B, 4) predicted IoU
     pointer: Tensor  # (B, 4, C) object pointer that each candidate would leave behind
     presence: Tensor  # (B,) logit: above 0 means that the object is in the frame
+    rows: Tensor | None = None  # which of the prompts these are, where others were given up
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ class Spots(nn.Module):
     def attend_memory(self, features: ImageFeatures, recall: Recall) -> Tensor:
         return features.coarse
 
-    def decode(self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors) -> MaskCandidates:
+    def decode(
+        self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors, least: float | None = None
+    ) -> MaskCandidates:
         texture = fine[0][0, 0]  # (S/4, S/4)
         place = prompt.points[:, 0] / 4  # (B, 2) cells
         y, x = torch.meshgrid(torch.arange(SIDE / 4), torch.arange(SIDE / 4), indexing="ij")
@@ -42,7 +44,9 @@ class Spots(nn.Module):
         if prompt.previous is not None:
             logits = 0.5 * logits + 0.5 * prompt.previous
         iou = (torch.sin(17 * radius + place.sum(dim=1)[:, None]) * 2).sigmoid()
-        return MaskCandidates(logits, iou, iou[..., None], torch.ones(len(iou)))
+        rows = None if least is None else (iou > least).any(dim=1).nonzero()[:, 0]
+        logits, iou = (logits, iou) if rows is None else (logits[rows], iou[rows])
+        return MaskCandidates(logits, iou, iou[..., None], torch.ones(len(iou)), rows)
 
     def answers(self, candidates: MaskCandidates, *, multimask: bool) -> tuple[Tensor, Tensor]:
         rows = slice(1, None) if multimask else slice(0, 1)

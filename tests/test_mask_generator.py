@@ -13,6 +13,7 @@ from PIL import Image
 
 import sam2_video
 from sam2_video import compat, mask_generator
+from sam2_video.image_predictor import ImagePredictor
 from sam2_video.mask_generator import AutoMask, MaskGenerator
 from sam2_video.mask_options import MaskOptions
 from sam2_video.types import PromptError, SourceError
@@ -90,7 +91,10 @@ def test_same_masks_as_the_straightforward_way(model: str, case: str) -> None:
 def test_same_masks_of_real_networks(model: Callable[[], Any], refine: bool) -> None:
     options = PLAIN | {"box_nms_thresh": 1.0, "use_m2m": refine, "stability_score_offset": 0.1}
     every = MaskGenerator(model(), **options).generate(picture())
-    options |= {"stability_score_thresh": quantile(every, "stability_score", 0.5)}
+    options |= {
+        "pred_iou_thresh": quantile(every, "predicted_iou", 0.4),
+        "stability_score_thresh": quantile(every, "stability_score", 0.4),
+    }
     found = MaskGenerator(model(), **options).generate(picture())
     own = ("points_per_batch", "max_hole_area", "max_sprinkle_area")
     naive = naive_masks.generate(model(), picture(), **{k: v for k, v in options.items() if k not in own})
@@ -150,6 +154,25 @@ def test_nothing_passes_and_nothing_is_there() -> None:
     assert MaskGenerator(
         Spots(), points_per_side=3, pred_iou_thresh=1.0, crop_n_layers=1, min_mask_region_area=9
     ).generate(picture()) == []  # fmt: skip
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("model", [toy_model, toy_sam1])
+def test_what_is_given_up_early_is_what_does_not_pass(model: Callable[[], Any], multimask: bool) -> None:
+    predictor = ImagePredictor(model())
+    predictor.set_image(picture())
+    points = torch.rand(12, 1, 2) * torch.tensor([96.0, 72.0])
+    whole = predictor.predict_batch(points, multimask=multimask)
+    assert whole.rows.tolist() == list(range(12))
+    least = float(whole.iou.amax(dim=1).median())
+    left = predictor.predict_batch(points, multimask=multimask, least_iou=least)
+    passing = (whole.iou > least).any(dim=1)
+    assert 0 < passing.sum() < 12 and set(passing.nonzero()[:, 0].tolist()) <= set(left.rows.tolist())
+    assert len(left.rows) < 12 or not multimask
+    torch.testing.assert_close(left.logits, whole.logits[left.rows], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(left.iou, whole.iou[left.rows], rtol=1e-4, atol=1e-4)
+    nothing = predictor.predict_batch(points, multimask=multimask, least_iou=99.0)
+    assert nothing.logits.shape[0] == nothing.iou.shape[0] == len(nothing.rows) == 0
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

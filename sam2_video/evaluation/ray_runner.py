@@ -72,10 +72,14 @@ class RayWorkers:
         self._count = min(self._count or room, room)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End all actors. What they had begun may stay behind for a moment; the next run removes it."""
         for actor in self._actors:
             self._ray.kill(actor)
         self._actors.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         if self._ours:
             self._ray.shutdown()
             self._ours = False

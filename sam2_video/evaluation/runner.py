@@ -76,14 +76,10 @@ def evaluate(
     make_protocol(plan.protocol)
     with run_lock(out, shard):
         run = _Run.begin(shorten(data, plan.max_frames), plan, out, shard, progress)
-        try:
-            if workers is not None:
-                return run.go(workers, options or ScoreOptions())
-            with OneProcess() as alone:
-                return run.go(alone, options or ScoreOptions())
-        except KeyboardInterrupt:
-            run.interrupted()
-            raise
+        if workers is not None:
+            return run.go(workers, options or ScoreOptions())
+        with OneProcess() as alone:
+            return run.go(alone, options or ScoreOptions())
 
 
 @dataclass
@@ -116,6 +112,17 @@ class _Run:
         return cls(data, plan, out, shard, progress, manifest, hash_of(identity))
 
     def go(self, workers: Workers, options: ScoreOptions) -> Outcome:
+        """Do it; whatever ends it early leaves nothing half-written, and the manifest says so of Ctrl-C."""
+        try:
+            return self._go(workers, options)
+        except BaseException as error:
+            workers.stop()  # first: they would go on writing
+            remove_unfinished(self.out / "predictions", {sequence.name for sequence in self._share()})
+            if isinstance(error, KeyboardInterrupt) and self.shard is None:  # it belongs to all shards
+                write_manifest(self.out, self.manifest | {"status": "interrupted", "ended": now()})
+            raise
+
+    def _go(self, workers: Workers, options: ScoreOptions) -> Outcome:
         sequences = self._share()
         remove_unfinished(self.out / "predictions", {sequence.name for sequence in sequences})
         jobs, kept = self._jobs(sequences)
@@ -141,12 +148,6 @@ class _Run:
         return Outcome(
             finished.evaluation, len(jobs) - len(failed), kept, errors, not_scored=finished.not_scored
         )
-
-    def interrupted(self) -> None:
-        """Note that a run was broken off; shards leave the manifest alone, which belongs to all of them."""
-        remove_unfinished(self.out / "predictions", {sequence.name for sequence in self._share()})
-        if self.shard is None:
-            write_manifest(self.out, self.manifest | {"status": "interrupted", "ended": now()})
 
     def _share(self) -> list[VosSequence]:
         """The sequences of this shard, all without one. Dealt out in turns: neighbours are often alike."""

@@ -62,6 +62,9 @@ class Workers(Protocol):
     def run(self, jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Any]]:
         """Yield each job with its result. Raises what a job raises, and then leaves the others undone."""
 
+    def stop(self) -> None:
+        """End whatever is being done; another run may follow."""
+
     def __enter__(self) -> Workers: ...
 
     def __exit__(
@@ -82,6 +85,9 @@ class OneProcess:
         self._worker = self._worker or Worker()
         for job in jobs:
             yield job, job.run(self._worker, progress.advance)
+
+    def stop(self) -> None:
+        """Nothing goes on beside the caller."""
 
     def __enter__(self) -> OneProcess:
         import torch
@@ -181,10 +187,8 @@ class LocalWorkers:
             )
         self._processes[self._processes.index(one)] = self._start(one.device)
 
-    def __enter__(self) -> LocalWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End all processes, and wait until they have ended."""
         for one in self._processes:
             one.process.terminate()
         for one in self._processes:
@@ -194,6 +198,12 @@ class LocalWorkers:
                 one.process.join()
             one.pipe.close()
         self._processes.clear()
+
+    def __enter__(self) -> LocalWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def _messages(one: _Process) -> Iterator[tuple[str, Any]]:

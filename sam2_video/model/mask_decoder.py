@@ -76,6 +76,7 @@ class DecoderOutput:
     iou: Tensor  # (B, 4)
     tokens: Tensor  # (B, 4, C), one for each mask
     presence: Tensor  # (B,)
+    rows: Tensor | None = None  # which of the objects these are, where others were given up
 
 
 class MaskDecoder(nn.Module):
@@ -102,9 +103,15 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = MLP((width, width, width, 1))
 
     def forward(
-        self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor, fine: tuple[Tensor, ...]
+        self,
+        pixels: Tensor,
+        code: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        fine: tuple[Tensor, ...],
+        least_iou: float | None = None,
     ) -> DecoderOutput:
-        """Decode B objects.
+        """Decode B objects; those of which no mask has a predicted IoU above `least_iou` are given up.
 
         pixels (B, C, h, w), their position code (1, C, h, w), sparse (B, P, C),
         dense (1 or B, C, 1 or h, 1 or w), fine ((1 or B, C/8, 4h, 4w), (1 or B, C/4, 2h, 2w)).
@@ -113,13 +120,18 @@ class MaskDecoder(nn.Module):
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(sparse), -1, -1), sparse), dim=1)
         mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
+        iou = self.iou_prediction_head(mixed[:, 1]).sigmoid()
+        rows = sure_rows(iou, least_iou)
+        if rows is not None:  # before masks are made, which is half of the work
+            mixed, grid, iou = mixed[rows], grid[rows], iou[rows]
         mask_tokens = mixed[:, 2 : 2 + NUM_MASKS]
         upscaled = self._upscale(to_grid(grid, height, width), fine)
         return DecoderOutput(
             logits=decoded_masks(self.output_hypernetworks_mlps, mask_tokens, upscaled),
-            iou=self.iou_prediction_head(mixed[:, 1]).sigmoid(),
+            iou=iou,
             tokens=mask_tokens,
             presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],
+            rows=rows,
         )
 
     def _upscale(self, grid: Tensor, fine: tuple[Tensor, ...]) -> Tensor:
@@ -128,6 +140,11 @@ class MaskDecoder(nn.Module):
         quarter, half = fine
         x = F.gelu(norm(first(grid) + half))
         return F.gelu(second(x) + quarter)
+
+
+def sure_rows(iou: Tensor, least: float | None) -> Tensor | None:
+    """Which objects have a predicted IoU (B, 4) above the least; None for all, where nothing is asked."""
+    return None if least is None else (iou.float() > least).any(dim=1).nonzero()[:, 0]
 
 
 def decoded_masks(mlps: nn.ModuleList, tokens: Tensor, upscaled: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sam2_video.model.layers import MLP, LayerNorm2d, to_grid, to_tokens
-from sam2_video.model.mask_decoder import NUM_MASKS, TwoWayBlock, TwoWayTransformer, decoded_masks
+from sam2_video.model.mask_decoder import NUM_MASKS, TwoWayBlock, TwoWayTransformer, decoded_masks, sure_rows
 from sam2_video.model.prompt_encoder import FIRST_CORNER, PromptEncoder
 from sam2_video.model.sam2 import COARSE_STRIDE, SAM2, no_prompt
 from sam2_video.model.vit import PATCH, TwoLayerMLP, ViT
@@ -59,15 +59,21 @@ class Sam1MaskDecoder(nn.Module):
         )
         self.iou_prediction_head = MLP((width, width, width, NUM_MASKS))
 
-    def forward(self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode B objects: logits (B, 4, S/4, S/4) and predicted IoUs (B, 4). Shapes as in MaskDecoder."""
+    def forward(
+        self, pixels: Tensor, code: Tensor, sparse: Tensor, dense: Tensor, least_iou: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Decode B objects: logits (B, 4, S/4, S/4), predicted IoUs (B, 4), and rows, as in MaskDecoder."""
         height, width = pixels.shape[-2:]
         own = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(sparse), -1, -1), sparse), dim=1)
         mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
+        iou = self.iou_prediction_head(mixed[:, 0])
+        rows = sure_rows(iou, least_iou)
+        if rows is not None:
+            mixed, grid, iou = mixed[rows], grid[rows], iou[rows]
         upscaled = self.output_upscaling(to_grid(grid, height, width))
         logits = decoded_masks(self.output_hypernetworks_mlps, mixed[:, 1 : 1 + NUM_MASKS], upscaled)
-        return logits, self.iou_prediction_head(mixed[:, 0])
+        return logits, iou, rows
 
 
 class SAM1(nn.Module):
@@ -115,19 +121,25 @@ class SAM1(nn.Module):
         return features.coarse
 
     def decode(
-        self, pixels: Tensor, fine: tuple[Tensor, ...] = (), prompt: PromptTensors | None = None
+        self,
+        pixels: Tensor,
+        fine: tuple[Tensor, ...] = (),
+        prompt: PromptTensors | None = None,
+        least_iou: float | None = None,
     ) -> MaskCandidates:
-        """Decode pixels (1 or B, C, h, w) into four candidate masks for each object; pointers are empty."""
+        """Decode pixels (1 or B, C, h, w) into four candidate masks for each object; pointers are empty.
+
+        With `least_iou` objects of which no mask has a higher predicted IoU are left out, early.
+        """
         height, width = pixels.shape[-2:]
         if prompt is None:
             prompt = no_prompt(len(pixels), pixels.device)
         sparse, dense = self.prompt_encoder(prompt, COARSE_STRIDE * height)
         pixels = pixels.expand(len(sparse), -1, -1, -1)
-        logits, iou = self.mask_decoder(
-            pixels, self.prompt_encoder.pe_layer.grid(height, width), sparse, dense
-        )
-        presence = torch.full((len(sparse),), ALWAYS_PRESENT, device=pixels.device)
-        return MaskCandidates(logits.float(), iou.float(), iou.new_zeros((*iou.shape, 0)), presence)
+        code = self.prompt_encoder.pe_layer.grid(height, width)
+        logits, iou, rows = self.mask_decoder(pixels, code, sparse, dense, least_iou)
+        presence = torch.full((len(iou),), ALWAYS_PRESENT, device=pixels.device)
+        return MaskCandidates(logits.float(), iou.float(), iou.new_zeros((*iou.shape, 0)), presence, rows)
 
     def answers(self, candidates: MaskCandidates, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """The alternatives, or the single mask: (B, K, h, w) and predicted IoUs (B, K)."""

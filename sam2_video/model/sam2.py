@@ -165,19 +165,26 @@ class SAM2(nn.Module):
         return self.memory_attention.memory_keys(tokens, grid).unbind()
 
     def decode(
-        self, pixels: Tensor, fine: tuple[Tensor, ...], prompt: PromptTensors | None = None
+        self,
+        pixels: Tensor,
+        fine: tuple[Tensor, ...],
+        prompt: PromptTensors | None = None,
+        least_iou: float | None = None,
     ) -> MaskCandidates:
-        """Decode conditioned pixels (N, C, h, w) into four candidate masks for each object."""
+        """Decode conditioned pixels (N, C, h, w) into four candidate masks for each object.
+
+        With `least_iou` objects of which no mask has a higher predicted IoU are left out, early.
+        """
         height, width = pixels.shape[-2:]
         if prompt is None:
             prompt = no_prompt(len(pixels), pixels.device)
         sparse, dense = self.sam_prompt_encoder(prompt, COARSE_STRIDE * height)
         pixels = pixels.expand(len(sparse), -1, -1, -1)
         code = self.sam_prompt_encoder.pe_layer.grid(height, width)
-        out = self.sam_mask_decoder(pixels, code, sparse, dense, fine)
+        out = self.sam_mask_decoder(pixels, code, sparse, dense, fine, least_iou)
         present = (out.presence > 0)[:, None, None]
         pointer = torch.where(present, self.obj_ptr_proj(out.tokens), self.no_obj_ptr)
-        return MaskCandidates(out.logits.float(), out.iou.float(), pointer, out.presence.float())
+        return MaskCandidates(out.logits.float(), out.iou.float(), pointer, out.presence.float(), out.rows)
 
     def answers(self, candidates: MaskCandidates, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """What who points at a picture sees: K masks (B, K, h, w) of B objects, and predicted IoUs (B, K).
