@@ -1,0 +1,1 @@
+"""How fast is tracking here? What `sam2-video benchmark` and the scripts in benchmarks/ share."""
