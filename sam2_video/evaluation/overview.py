@@ -19,7 +19,7 @@ def summary_lines(evaluation: Evaluation, not_scored: str) -> Iterator[str]:
     if summary is None:
         return
     overall = summary.overall
-    count = f"{overall.objects} objects in {len(summary.by_sequence)} sequences"
+    count = f"{_counted(overall.objects, 'object')} in {_counted(len(summary.by_sequence), 'sequence')}"
     j, f, jandf = 100 * overall.j.mean, 100 * overall.f.mean, 100 * overall.jandf
     yield f"J {j:.2f}  ({count})" if isnan(f) else f"J&F {jandf:.2f}  J {j:.2f}  F {f:.2f}  ({count})"
     if summary.g is not None:
@@ -67,3 +67,7 @@ def _cell(value: Any) -> str:
     if value is None or value != value:  # F is not a number where it was not measured
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
