@@ -112,11 +112,13 @@ def check(data: DataOptions, deep: bool, show: Say) -> int:
 def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, show: Say, say: Say) -> int:
     """Track and score; returns the exit code. `show` is for results, `say` for what goes on."""
     from sam2_video.evaluation.locks import Shard
-    from sam2_video.evaluation.overview import write_overview
+    from sam2_video.evaluation.overview import check_overview, write_overview
     from sam2_video.evaluation.submission import served_kind
 
     shard = None if options.shard is None else Shard.parse(options.shard)
     _refuse(options, known_protocols())
+    if len(options.protocols) > 1:
+        check_overview(options.out, options.protocols)
     codes: list[int] = []
     rows: list[dict[str, Any]] = []
     with (
