@@ -291,6 +291,7 @@ def evaluate(
     failed, or no figures can be given.
     """
     from sam2_video import cli_evaluate as run
+    from sam2_video.cli_workers import Terminated
     from sam2_video.evaluation.plan import ModelSetup
 
     which = run.DataOptions(data, dataset, split, resolution, every_frame, _names(sequences))
@@ -320,7 +321,7 @@ def evaluate(
             code = run.evaluate(which, setup, options, typer.echo, say)
     except KeyboardInterrupt as end:
         typer.echo(f"interrupted; what is done is in {out}, and the same command goes on with it")
-        raise typer.Exit(TERMINATED if isinstance(end, run.Terminated) else INTERRUPTED) from None
+        raise typer.Exit(TERMINATED if isinstance(end, Terminated) else INTERRUPTED) from None
     raise typer.Exit(code)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2_video.cli_workers import ended_by_sigterm, local_workers, progress_bar, workers_for
 from sam2_video.types import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -113,14 +112,20 @@ def check(data: DataOptions, deep: bool, show: Say) -> int:
 def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, show: Say, say: Say) -> int:
     """Track and score; returns the exit code. `show` is for results, `say` for what goes on."""
     from sam2_video.evaluation.locks import Shard
-    from sam2_video.evaluation.overview import write_overview
+    from sam2_video.evaluation.overview import check_overview, write_overview
     from sam2_video.evaluation.submission import served_kind
 
     shard = None if options.shard is None else Shard.parse(options.shard)
     _refuse(options, known_protocols())
+    if len(options.protocols) > 1:
+        check_overview(options.out, options.protocols)
     codes: list[int] = []
     rows: list[dict[str, Any]] = []
-    with _workers(options, setup) as workers, _bar(say) as progress, _ended_by_sigterm():
+    with (
+        workers_for(options.workers, options.ray, setup) as workers,
+        progress_bar(say, "frames") as progress,
+        ended_by_sigterm(),
+    ):
         if options.ray is not None:
             setup = replace(setup, device=workers.device)  # what the cluster has, not what is here
         for name in options.protocols:
@@ -149,7 +154,11 @@ def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say)
     opened = data.open()
     if options.submission is not None:
         served_kind(opened)
-    with _local(options.workers or 1) as workers, _bar(say) as progress, _ended_by_sigterm():
+    with (
+        local_workers(options.workers or 1) as workers,
+        progress_bar(say, "frames") as progress,
+        ended_by_sigterm(),
+    ):
         finished = run(
             opened,
             options.score_only,
@@ -262,69 +271,6 @@ def _submit(data: DataSet, predictions: Path, path: Path, show: Say) -> None:
     show(f"the zip for the server is {write_submission(data, predictions, path)}")
 
 
-def _workers(options: EvaluateOptions, setup: ModelSetup) -> Any:
-    """Who does the work, to be entered."""
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers {options.workers}: at least 1")
-    if options.ray is not None:
-        from sam2_video.evaluation.ray_runner import RayWorkers
-
-        address = None if options.ray == "local" else options.ray
-        return RayWorkers(address, options.workers, threads=setup.threads, device=setup.device)
-    return _local(options.workers or 1, setup)
-
-
-def _local(count: int, setup: ModelSetup | None = None) -> Any:
-    from sam2_video.evaluation.workers import LocalWorkers, OneProcess
-
-    if count == 1:
-        return OneProcess()
-    return LocalWorkers(count, _devices(setup))
-
-
-def _devices(setup: ModelSetup | None) -> list[str | None]:
-    """The devices that processes are dealt: all GPUs, unless one is asked for by number."""
-    from sam2_video.evaluation.plan import device_of
-
-    if setup is None or device_of(setup) != "cuda":
-        return [None]
-    import torch
-
-    return [f"cuda:{k}" for k in range(torch.cuda.device_count())] or [None]
-
-
-@contextmanager
-def _bar(say: Say) -> Iterator[Progress]:
-    """A progress bar with the time that is left, on a terminal; news come above it."""
-    from tqdm import tqdm
-
-    from sam2_video.evaluation.workers import Progress
-
-    bars: list[Any] = []
-
-    def begin(frames: int) -> None:
-        close()
-        bars.append(tqdm(total=frames, unit=" frames", dynamic_ncols=True, disable=None if frames else True))
-
-    def close() -> None:
-        for bar in bars:
-            bar.close()
-        bars.clear()
-
-    def tell(text: str) -> None:
-        with tqdm.external_write_mode():
-            say(text)
-
-    def advance(frames: int) -> None:
-        for bar in bars:
-            bar.update(frames)
-
-    try:
-        yield Progress(advance, tell, begin)
-    finally:
-        close()
-
-
 @contextmanager
 def _picture_bar() -> Iterator[Callable[[int, int], None]]:
     from tqdm import tqdm
@@ -336,27 +282,6 @@ def _picture_bar() -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield advance
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as batch systems send it some seconds before they kill."""
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """End as by Ctrl-C, with everything whole; outside of the main thread this changes nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _some(names: Sequence[str]) -> str:

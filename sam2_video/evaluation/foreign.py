@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2_video.evaluation.finish import Finished, ScoreOptions, Scorer, finish
+from sam2_video.evaluation.finish import REPORT, TABLES, Finished, ScoreOptions, Scorer, finish
 from sam2_video.evaluation.locks import run_lock
-from sam2_video.evaluation.manifest import VERSION, data_facts, now, read_manifest, surroundings
+from sam2_video.evaluation.manifest import VERSION, check_free, data_facts, now, read_manifest, surroundings
 from sam2_video.evaluation.plan import shorten
 from sam2_video.evaluation.predictions import SequencePredictions
 from sam2_video.evaluation.results import SequenceRun
@@ -94,6 +94,8 @@ def score_only(
         before = read_manifest(out)
         if before is not None and before.get("command") != "score":
             raise SinkError(f"{out} holds a run of its own; choose another --out for these scores")
+        if before is None:
+            check_free(out, (*TABLES, REPORT))
         if workers is not None:
             finished = finish(out, scorer, runs, manifest, workers, progress)
         else:

@@ -9,6 +9,7 @@ from sam2_video.evaluation.image_clicks import ImageClickReport, evaluate_images
 from sam2_video.evaluation.locks import run_lock
 from sam2_video.evaluation.manifest import (
     VERSION,
+    check_free,
     model_facts,
     now,
     read_manifest,
@@ -42,6 +43,8 @@ def run_images(
         before = read_manifest(out)
         if before is not None and before.get("command") != "images":
             raise SinkError(f"{out} holds another run; choose another --out")
+        if before is None:
+            check_free(out, (TABLE,))
         model = model_facts(setup)
         manifest = {
             "version": VERSION,

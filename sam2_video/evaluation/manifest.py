@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,13 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no manifest of a run ({error}); choose another --out") from error
     return dict(found)
+
+
+def check_free(out: Path, names: Iterable[str]) -> None:
+    """Raise SinkError where a folder without a manifest holds files of these names: they are not ours."""
+    there = [name for name in names if (out / name).exists()]
+    if there:
+        raise SinkError(f"{out} holds {', '.join(there)} that no run of this kind made; choose another --out")
 
 
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:

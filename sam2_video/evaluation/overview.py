@@ -7,8 +7,12 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from sam2_video.evaluation.manifest import NAME as MANIFEST
+from sam2_video.evaluation.manifest import check_free
 from sam2_video.evaluation.results import Evaluation
 from sam2_video.sinks.base import make_folder, write_whole
+
+FILES = ("overview.csv", "overview.md")
 
 
 def summary_lines(evaluation: Evaluation, not_scored: str) -> Iterator[str]:
@@ -19,7 +23,7 @@ def summary_lines(evaluation: Evaluation, not_scored: str) -> Iterator[str]:
     if summary is None:
         return
     overall = summary.overall
-    count = f"{overall.objects} objects in {len(summary.by_sequence)} sequences"
+    count = f"{_counted(overall.objects, 'object')} in {_counted(len(summary.by_sequence), 'sequence')}"
     j, f, jandf = 100 * overall.j.mean, 100 * overall.f.mean, 100 * overall.jandf
     yield f"J {j:.2f}  ({count})" if isnan(f) else f"J&F {jandf:.2f}  J {j:.2f}  F {f:.2f}  ({count})"
     if summary.g is not None:
@@ -46,10 +50,17 @@ def overview_row(protocol: str, evaluation: Evaluation) -> dict[str, Any]:
         row |= {"jandf": 100 * overall.jandf, "j": 100 * overall.j.mean, "f": 100 * overall.f.mean}
         row |= {"j_recall": 100 * overall.j.recall, "f_recall": 100 * overall.f.recall}
         row |= {"j_decay": 100 * overall.j.decay, "f_decay": 100 * overall.f.decay}
+        row |= {} if evaluation.summary.g is None else {"g": 100 * evaluation.summary.g}
         row |= {"objects": overall.objects}
     row |= {"frames_per_second": frames / seconds if seconds else None}
     failed = sum(bool(run.error) for run in evaluation.runs)
     return row | {"sequences": len(evaluation.runs), "failed": failed}
+
+
+def check_overview(out: Path, protocols: Sequence[str]) -> None:
+    """Raise SinkError where OUT holds an overview, but no run of these protocols that it could be of."""
+    if not any((out / name / MANIFEST).is_file() for name in protocols):
+        check_free(out, FILES)
 
 
 def write_overview(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -58,12 +69,16 @@ def write_overview(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
     rule = ["---", *["---:"] * (len(names) - 1)]
     make_folder(out)
-    write_whole(out / "overview.csv", "".join(",".join(line) + "\n" for line in table).encode())
+    write_whole(out / FILES[0], "".join(",".join(line) + "\n" for line in table).encode())
     lines = [f"| {' | '.join(line)} |\n" for line in (table[0], rule, *table[1:])]
-    write_whole(out / "overview.md", "".join(lines).encode())
+    write_whole(out / FILES[1], "".join(lines).encode())
 
 
 def _cell(value: Any) -> str:
     if value is None or value != value:  # F is not a number where it was not measured
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -99,7 +99,7 @@ class RayWorkers:
             actor, job = working.pop(ended[0])
             try:
                 kind, value = self._ray.get(ended[0])
-            except self._ray.exceptions.RayActorError as error:
+            except self._ray.exceptions.RayError as error:  # of the actor, its machine or its memory
                 self._actors.remove(actor)
                 self._ray.kill(actor)  # it may be out of reach only, and must not go on
                 idle.append(self._start())

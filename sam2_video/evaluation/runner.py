@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sam2_video.evaluation.done import Done, find_done, read_done
-from sam2_video.evaluation.finish import ScoreOptions, Scorer, finish
+from sam2_video.evaluation.finish import REPORT, TABLES, ScoreOptions, Scorer, finish
 from sam2_video.evaluation.locks import Shard, run_lock, short_lock
 from sam2_video.evaluation.manifest import (
+    check_free,
     check_same,
     describe,
     fingerprint,
@@ -36,7 +37,7 @@ from sam2_video.evaluation.results import Evaluation
 from sam2_video.evaluation.sequences import DataSet, VosSequence
 from sam2_video.evaluation.tracking import TrackJob
 from sam2_video.evaluation.workers import OneProcess, Progress, Workers
-from sam2_video.types import DataError, SinkError
+from sam2_video.types import DataError, SourceError
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,7 @@ class _Run:
         with short_lock(out, "manifest"):  # shards begin together
             before = read_manifest(out)
             if before is None:
-                if (out / "predictions").exists() or (out / "sequences").exists():
-                    raise SinkError(
-                        f"{out} holds predictions, but no manifest.json to say of what; choose another --out"
-                    )
+                check_free(out, ("predictions", "sequences", *TABLES, REPORT))
                 manifest = describe(plan, data, model, identity)
                 write_manifest(out, manifest)
             else:
@@ -125,12 +123,16 @@ class _Run:
     def _go(self, workers: Workers, options: ScoreOptions) -> Outcome:
         sequences = self._share()
         remove_unfinished(self.out / "predictions", {sequence.name for sequence in sequences})
-        jobs, kept = self._jobs(sequences)
+        jobs, failed = self._jobs(sequences)
+        kept = len(sequences) - len(jobs) - len(failed)
         if kept:
             self.progress.say(f"{kept} of {len(sequences)} sequences are done already")
-        failed: dict[str, str] = {}
+        for name, error in failed.items():
+            self.progress.say(f"{name} failed: {error}")
         self.progress.begin(sum(job.frames for job in jobs))
+        tracked = 0
         for job, run in workers.run(jobs, self.progress):
+            tracked += not run.error
             if run.error:
                 failed[job.name] = run.error
                 self.progress.say(f"{job.name} failed: {run.error}")
@@ -139,15 +141,13 @@ class _Run:
             known = {sequence.name: self._known(sequence) for sequence in self.data.sequences}
             waiting = tuple(name for name, done in known.items() if done is None)
             if waiting:  # only in shards: a whole run has worked on all sequences
-                return Outcome(None, len(jobs) - len(failed), kept, failed, waiting)
+                return Outcome(None, tracked, kept, failed, waiting)
             runs = [done.run for done in known.values() if done is not None]
             scorer = Scorer(self.data, self.out / "predictions", options)
             manifest = self.manifest | {"made_by": _makers(known.values()), "data": self._data(known)}
             finished = finish(self.out, scorer, runs, manifest, workers, Progress(say=self.progress.say))
         errors = dict(finished.errors)
-        return Outcome(
-            finished.evaluation, len(jobs) - len(failed), kept, errors, not_scored=finished.not_scored
-        )
+        return Outcome(finished.evaluation, tracked, kept, errors, not_scored=finished.not_scored)
 
     def _share(self) -> list[VosSequence]:
         """The sequences of this shard, all without one. Dealt out in turns: neighbours are often alike."""
@@ -155,14 +155,19 @@ class _Run:
             return list(self.data.sequences)
         return list(self.data.sequences[self.shard.number - 1 :: self.shard.count])
 
-    def _jobs(self, sequences: list[VosSequence]) -> tuple[list[TrackJob], int]:
-        """What is left to do, the longest sequence first, so that no worker is late; and how many are done.
+    def _jobs(self, sequences: list[VosSequence]) -> tuple[list[TrackJob], dict[str, str]]:
+        """What is left to do, the longest sequence first, so that no worker is late; and what cannot be read.
 
         Raises DataError for a sequence that changed since it was tracked.
         """
-        jobs = []
+        jobs, failed = [], {}
         for sequence in sequences:
-            facts = fingerprint(sequence)
+            try:
+                facts = fingerprint(sequence)
+            except (DataError, SourceError) as error:
+                failed[sequence.name] = str(error)
+                TrackJob(sequence, self.plan, self.out, self.made_of, {}).failed(str(error))
+                continue
             done = find_done(self.out, sequence.name, self.made_of)
             if done is None:
                 jobs.append(TrackJob(sequence, self.plan, self.out, self.made_of, facts))
@@ -173,7 +178,7 @@ class _Run:
                     "Choose another --out, or have it tracked again by removing "
                     f"{self.out / 'sequences' / sequence.name}.json"
                 )
-        return sorted(jobs, key=lambda job: -job.frames), len(sequences) - len(jobs)
+        return sorted(jobs, key=lambda job: -job.frames), failed
 
     def _known(self, sequence: VosSequence) -> Done | None:
         """What is known of a sequence that is done, or that failed; None where it is not there."""

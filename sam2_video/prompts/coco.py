@@ -8,7 +8,7 @@ from typing import Any
 
 from sam2_video.prompts.annotations import Annotation, Found
 from sam2_video.prompts.clip_facts import Picture, stem
-from sam2_video.prompts.documents import Place
+from sam2_video.prompts.documents import Document, Place
 from sam2_video.prompts.problems import (
     Problems,
     a_list,
@@ -42,7 +42,12 @@ Known = dict[int, dict[str, Any]]  # entries of a list, by id
 
 def read_coco(request: Request) -> Found:
     """Read images and their annotations; of several videos in one file that of the clip."""
-    data, here = a_mapping(request.document.data, "a COCO file"), request.document.at()
+    return read_coco_document(request, request.document)
+
+
+def read_coco_document(request: Request, document: Document) -> Found:
+    """As `read_coco`, of a document that need not be the request's own."""
+    data, here = a_mapping(document.data, "a COCO file"), document.at()
     problems = request.problems
     images = _by_id(data, "images", here, problems)
     categories = _category_names(data, here, problems)
