@@ -1,6 +1,6 @@
-"""How fast are automatic masks, next to the mask-generation pipeline of `transformers`?
+"""How fast are automatic masks, next to the mask-generation pipeline of transformers?
 
-    python benchmarks/mask_generation.py PICTURE [--family sam2|sam1] [--points 16] [--side 1024] [--share 0.5]
+    python benchmarks/mask_generation.py PICTURE [--family sam2|sam1] [--points 16] [--side 1024]
 
 Both hold the same random weights (`sam2.1_hiera_tiny`, or SAM 1's ViT-B cut to two blocks) and look at the
 same square cut of the picture with the same options, in turns; medians over the rounds, and the ratio of each
