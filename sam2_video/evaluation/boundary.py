@@ -24,8 +24,16 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def reach_in_pixels(bound: float, size: tuple[int, int]) -> int:
-    """Return the distance within which outlines match: `bound` in pixels from 1 on, else of the diagonal."""
-    return ceil(bound if bound >= 1 else bound * hypot(*size))
+    """Return the distance within which outlines match: `bound` in pixels from 1 on, else of the diagonal.
+
+    More than the diagonal is the diagonal: everything is near then. Raises ValueError for no distance.
+    """
+    diagonal = hypot(*size)
+    if not bound >= 0:  # NaN included
+        raise ValueError(
+            f"outlines cannot match within {bound}: expected a share of the diagonal, as 0.008, or pixels"
+        )
+    return ceil(min(bound if bound >= 1 else bound * diagonal, diagonal))
 
 
 def matched_shares(predicted: Bytes, truth: Bytes, reach: float) -> tuple[float, float]:

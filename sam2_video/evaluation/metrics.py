@@ -59,7 +59,10 @@ def boundary_accuracy(predicted: Mask, truth: Mask, bound: float = BOUND, void: 
 def compare(
     predicted: Mask, truth: Mask, void: Bools | None = None, *, bound: float = BOUND, boundary: bool = True
 ) -> Score:
-    """Return J and F of one mask; F is NaN where `boundary` is False. Raises ValueError for unlike shapes."""
+    """Return J and F of one mask; F is NaN where `boundary` is False.
+
+    Raises ValueError for unlike shapes, and for a `bound` below 0.
+    """
     a, b = cut_pair(predicted, truth, void)
     reach = reach_in_pixels(bound, truth.shape)
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
@@ -98,7 +101,9 @@ def cut_pair(
         )
     a, b = _zeros_and_ones(predicted), _zeros_and_ones(truth)
     if void is not None:
-        counts = _zeros_and_ones(~void)
+        if void.shape != truth.shape:
+            raise ValueError(f"void pixels of {void.shape} do not belong to masks of {truth.shape}")
+        counts = _zeros_and_ones(void) ^ 1
         a, b = a & counts, b & counts
     return _cut(a, b)
 

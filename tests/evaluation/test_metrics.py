@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_video.evaluation.boundary import matched_shares, outline
+from sam2_video.evaluation.boundary import matched_shares, outline, reach_in_pixels
 from sam2_video.evaluation.metrics import (
     boundary_accuracy,
     compare,
@@ -151,6 +151,21 @@ def test_void_pixels_do_not_count() -> None:
     assert region_similarity(a, b, void=EMPTY) == pytest.approx(1 / 3)
 
 
+def test_void_pixels_may_be_numbers_as_masks_may() -> None:
+    """Turned around bit by bit, 1 is 254: no pixel would be void."""
+    a, b = block(0, 0, 10, 10), block(5, 0, 15, 10)
+    void = block(0, 0, 5, 20) | block(10, 0, 30, 20)
+    assert region_similarity(a, b, void=void.astype(np.uint8)) == 1  # type: ignore[arg-type]
+    assert compare(a, b, void.astype(np.uint8) * 255) == compare(a, b, void)  # type: ignore[arg-type]
+
+
+def test_outlines_match_within_the_diagonal_at_most() -> None:
+    a, b = block(0, 0, 4, 4), block(25, 12, 28, 18)
+    assert boundary_accuracy(a, b, bound=10) == 0
+    assert boundary_accuracy(a, b, bound=37) == boundary_accuracy(a, b, bound=5000) == 1
+    assert reach_in_pixels(1e12, (20, 30)) == reach_in_pixels(0.9999, (20, 30)) == 37
+
+
 def test_statistics_by_hand() -> None:
     found = statistics([1.0, 1.0, 0.8, 0.6, 0.5, 0.1, 0.0, 0.0])
     assert found.mean == pytest.approx(0.5)
@@ -193,3 +208,8 @@ def test_discs_of_any_size_dilate_as_those_of_the_published_evaluations(reach: f
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         region_similarity(EMPTY, EMPTY.T)
+    with pytest.raises(ValueError, match=r"void pixels of \(1, 30\) do not belong to masks of \(20, 30\)"):
+        region_similarity(EMPTY, EMPTY, EMPTY[:1])
+    for bound in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="outlines cannot match within"):
+            boundary_accuracy(EMPTY, EMPTY, bound)
