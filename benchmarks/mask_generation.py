@@ -100,6 +100,7 @@ def pair(family: str, side: int) -> tuple[Any, Any, Any]:
             transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompt)
         )
         overrides = ["model.image_encoder.depth=2", "model.image_encoder.global_att_blocks=[1]"]
+        overrides.append(f"model.image_encoder.grid={side // 16}")
         ours = sam2_video.build_model("sam_vit_b", overrides=[*overrides, f"image_size={side}"])
         processor = Padded(size={"longest_edge": side}, pad_size={"height": side, "width": side})
     else:
