@@ -117,6 +117,8 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
 
     shard = None if options.shard is None else Shard.parse(options.shard)
     _refuse(options, known_protocols())
+    if IMAGE in options.protocols:
+        _refuse_for_pictures(data, options)
     if len(options.protocols) > 1:
         check_overview(options.out, options.protocols)
     codes: list[int] = []
@@ -198,6 +200,25 @@ def _refuse(options: EvaluateOptions, known: Sequence[str]) -> None:
         raise ConfigError("--submission needs all sequences: give it to a last call, without --shard")
     if len(options.protocols) > 1 or options.max_frames is not None:
         raise ConfigError("--submission takes one protocol and whole sequences: leave out --max-frames")
+
+
+def _refuse_for_pictures(data: DataOptions, options: EvaluateOptions) -> None:
+    """Raise ConfigError for what would be passed over in silence: pictures are taken as they are found."""
+    chosen = {
+        "--dataset": data.name != "auto",
+        "--split": data.split is not None,
+        "--resolution": data.resolution != DataOptions.resolution,
+        "--every-frame": data.every_frame,
+        "--sequences": data.sequences is not None,
+        "--max-frames": options.max_frames is not None,
+        "--shard": options.shard is not None,
+        "--submission": options.submission is not None,
+    }
+    if given := [name for name, is_given in chosen.items() if is_given]:
+        raise ConfigError(
+            f"the protocol {IMAGE} clicks on all pictures of DATA, and knows no {', '.join(given)}; leave it "
+            f"out, or run --protocol {IMAGE} by itself, on a folder with the pictures that are meant"
+        )
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ def test_pictures_are_a_protocol(here: Path, weights: Path, capsys: pytest.Captu
         (("--score-only", "nothing"), "not a folder"),
         (("--model", "nothing"), "no known model"),
         (("image_size",), "key=value"),
+        (("--protocol", "image", "--sequences", "ant"), "knows no --sequences"),
+        (("--protocol", "mask,image", "--max-frames", "4", "--shard", "1/2"), "no --max-frames, --shard"),
+        (("--protocol", "image", "--dataset", "davis2017", "--split", "all"), "no --dataset, --split"),
     ],
 )
 def test_what_is_refused(
