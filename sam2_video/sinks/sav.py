@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,13 @@ class _Masklet:
 
 
 class SavSink(TextSink):
-    """`FOLDER/<clip>_manual.json`, where SA-V's `SAVDataset(FOLDER, annot_sample_rate=rate)` finds it.
+    """`FOLDER/<clip>_<kind>.json`, where SA-V's `SAVDataset(FOLDER, annot_sample_rate=rate)` finds it.
 
     The k-th entry of `masklet` is frame k * rate: frames before the first one tracked, and any that are left
     out, are there without a mask. The rate is the stride where the run is on multiples of it, else what
     divides stride and frames (mostly 1); the key `annot_sample_rate` holds it. An entry lists all masklets,
-    in the order of `masklet_id`, which holds object ids; an object that is never seen is left out. Masklets
-    are "manual", as somebody prompted them.
+    in the order of `masklet_id`, which holds object ids; an object that is never seen is left out. `kind` is
+    "manual" for masklets that somebody prompted, "auto" for those that nobody did.
     """
 
     def __init__(
@@ -61,11 +61,13 @@ class SavSink(TextSink):
         fps: float | None = None,
         stride: int = 1,
         frames: int | None = None,
+        kind: Literal["manual", "auto"] = "manual",
     ) -> None:
         """`fps` and `frames` are those of the whole clip, where they are known. Raises SinkError."""
         self._clip = file_name(clip) or "clip"
         self._entries = Chains(folder)
-        super().__init__(Path(folder) / f"{self._clip}_manual.json")
+        super().__init__(Path(folder) / f"{self._clip}_{kind}.json")
+        self._kind = kind
         self._fps, self._stride, self._frames = fps, stride, frames
         self._masklets: dict[int, _Masklet] = {}
         self._written = 0
@@ -153,7 +155,7 @@ class SavSink(TextSink):
             "masklet_first_appeared_frame": [masklet.first // self._rate for masklet in all_of_them],
             "masklet_frame_count": [self._written] * len(all_of_them),
             "masklet_edited_frame_count": [masklet.edited for masklet in all_of_them],
-            "masklet_type": ["manual"] * len(all_of_them),
+            "masklet_type": [self._kind] * len(all_of_them),
             "masklet_stability_score": [None] * len(all_of_them),
             "masklet_num": len(all_of_them),
             # SA-V has no names and no rate; its readers pass over keys that they do not know.
