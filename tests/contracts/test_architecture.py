@@ -74,7 +74,6 @@ LAYERS: dict[str, int] = {
     "cli_dispatch": 7,
     "annotation": 6,
     "cli_annotate": 7,
-    "cli_annotate_options": 7,
     "cli_evaluate": 7,
     "cli_workers": 7,
     "cli_evaluate_options": 7,

@@ -1,0 +1,143 @@
+"""Which pictures there are, what their results are called, and the numbers that stay theirs.
+
+A folder of results may grow: pictures that join it later get the next numbers, and nobody's change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam2_video.sources.folder import PICTURE_TYPES, natural_key
+from sam2_video.sources.pages import count_pages
+from sam2_video.types import DataError, SourceError
+
+VIDEO_TYPES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be annotated."""
+
+    pictures: tuple[Path, ...]
+    clips: tuple[Path, ...]
+
+
+def find_material(sources: Sequence[str | Path]) -> Material:
+    """List the pictures and clips that folders and files name, folders in natural order.
+
+    Of a folder: what lies in it directly and is not hidden. Raises SourceError where there is nothing, and
+    where two files have one name.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        files += _of_folder(source) if source.is_dir() else [_of_file(source)]
+    files = list(dict.fromkeys(file.resolve() for file in files))
+    by_name: dict[str, Path] = {}
+    for file in files:
+        other = by_name.setdefault(file.name.lower(), file)
+        if other != file:
+            raise SourceError(
+                f"{other} and {file} have one name, so that one's results would replace the other's; "
+                "annotate them into different folders"
+            )
+    clips = tuple(file for file in files if _is_clip(file))
+    return Material(tuple(file for file in files if file not in clips), clips)
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    try:
+        found = [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in PICTURE_TYPES | VIDEO_TYPES
+            and not file.name.startswith(".")
+            and file.is_file()
+        ]
+    except OSError as error:
+        raise SourceError(f"cannot list the folder {folder}: {error.strerror or error}") from error
+    if not found:
+        raise SourceError(f"{folder} holds no pictures and no clips")
+    return sorted(found, key=lambda file: natural_key(file.name))
+
+
+def _of_file(path: Path) -> Path:
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist; expected a picture, a clip, or a folder of them")
+    return path
+
+
+def _is_clip(file: Path) -> bool:
+    if file.suffix.lower() not in PICTURE_TYPES:
+        return True
+    try:
+        return count_pages(file) > 1
+    except SourceError:
+        return False  # damaged: whoever reads it says so
+
+
+@dataclass
+class Numbering:
+    """Names of results -> file names and ids of pictures; names of classes -> their ids."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, entry: Any) -> Numbering:
+        """What `record` gave. Raises DataError for anything else."""
+        try:
+            pictures = {str(name): (int(n), str(file)) for name, (n, file) in entry["pictures"].items()}
+            categories = {str(name): int(number) for name, number in entry["categories"].items()}
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DataError(f"the list of pictures in manifest.json is damaged ({error!r})") from error
+        files = {name: file for name, (_, file) in pictures.items()}
+        return cls(files, {name: number for name, (number, _) in pictures.items()}, categories)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        pictures = {name: [self.ids[name], file] for name, file in self.files.items()}
+        return {"pictures": pictures, "categories": self.categories}
+
+    def take(self, pictures: Iterable[Path]) -> dict[str, Path]:
+        """Number new pictures, and return the name of the results of all of these.
+
+        That is the file's name without its suffix, with it where that would not tell it from others.
+        """
+        pictures = list(pictures)
+        known = {file: name for name, file in self.files.items()}
+        # In small letters: some file systems do not tell A.png from a.png.
+        stems = Counter(name.lower() for name in self.files)
+        stems.update(file.stem.lower() for file in pictures if file.name not in known)
+        last = max(self.ids.values(), default=0)
+        out = {}
+        for file in pictures:
+            name = known.get(file.name)
+            if name is None:
+                name = file.stem if stems[file.stem.lower()] == 1 else file.name
+                self.files[name] = file.name
+                last += 1
+                self.ids[name] = last
+            out[name] = file
+        return out
+
+    def take_categories(self, names: Iterable[str]) -> None:
+        """Number new classes."""
+        for name in names:
+            self.categories.setdefault(name, len(self.categories) + 1)
+
+
+def stable_order(numbering: Numbering) -> list[tuple[str, int]]:
+    """Names and ids of all pictures, by id."""
+    return sorted(numbering.ids.items(), key=lambda item: item[1])
+
+
+def not_here(names: Sequence[str], shown: int = 8) -> str:
+    """Say which pictures prompts speak of in vain."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    count = "a picture that is" if len(names) == 1 else f"{len(names)} pictures that are"
+    return f"{count} not here: {', '.join(names[:shown])}{more}"
