@@ -103,7 +103,7 @@ def cut_pair(
     if void is not None:
         if void.shape != truth.shape:
             raise ValueError(f"void pixels of {void.shape} do not belong to masks of {truth.shape}")
-        counts = _zeros_and_ones(void) ^ 1
+        counts = _zeros_and_ones(void == 0)
         a, b = a & counts, b & counts
     return _cut(a, b)
 
