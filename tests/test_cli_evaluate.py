@@ -63,6 +63,19 @@ def test_several_protocols_make_an_overview(here: Path, weights: Path) -> None:
     assert (here / "out/click1/predictions/cat/00005.png").is_file()
 
 
+def test_protocols_that_correct_leave_the_curve_of_their_rounds(here: Path, weights: Path) -> None:
+    words = ("data", "--model", str(weights), "--sequences", "ant,bee", "--out", "out")
+    assert call(*words, "--protocol", "mask,online") == 0
+    lines = (here / "out/online/rounds.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [*"12345678", "mean"]
+    jandf = [float(line.split(",")[3]) for line in lines[1:]]
+    assert jandf[-1] == pytest.approx(sum(jandf[:-1]) / 8, abs=1e-3) and jandf[0] < jandf[7]
+    overview = [line.split(",") for line in (here / "out/overview.csv").read_text().splitlines()]
+    place = overview[0].index("jandf_rounds")
+    assert overview[1][place] == "" and float(overview[2][place]) == pytest.approx(jandf[-1], abs=0.01)
+    assert not (here / "out/mask/rounds.csv").exists()
+
+
 def test_pictures_are_a_protocol(here: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("data", "--model", str(weights), "--protocol", "image", "--out", "out") == 0
     assert "mIoU over" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from sam2_video.evaluation.manifest import now, write_manifest
 from sam2_video.evaluation.measures import Measured, measure
 from sam2_video.evaluation.predictions import SequencePredictions
 from sam2_video.evaluation.results import Evaluation, SequenceRun
+from sam2_video.evaluation.rounds import comparable_rounds, write_rounds
 from sam2_video.evaluation.score_tables import write_frames, write_scores
 from sam2_video.evaluation.scores import MetricOptions, Summary, summarise
 from sam2_video.evaluation.scoring import Scored, ScoreJob
@@ -21,7 +22,7 @@ from sam2_video.evaluation.workers import Progress, Workers
 from sam2_video.types import DataError
 
 SHOWN = 5  # sequences that a message names
-TABLES = ("scores.csv", "frames.csv")
+TABLES = ("scores.csv", "frames.csv", "rounds.csv")
 REPORT = "report.html"
 
 
@@ -127,6 +128,8 @@ def _write(out: Path, evaluation: Evaluation, scorer: Scorer) -> None:
     if evaluation.summary is not None:
         write_scores(out / "scores.csv", evaluation.summary, scorer.data, evaluation.extras)
         write_frames(out / "frames.csv", evaluation.summary, scorer.data)
+        if means := comparable_rounds(evaluation.runs):
+            write_rounds(out / "rounds.csv", means)
     from sam2_video.evaluation.report.page import write_report
 
     write_report(out / REPORT, evaluation, scorer.data, scorer.read)

@@ -10,6 +10,7 @@ from typing import Any
 from sam2_video.evaluation.manifest import NAME as MANIFEST
 from sam2_video.evaluation.manifest import check_free
 from sam2_video.evaluation.results import Evaluation
+from sam2_video.evaluation.rounds import comparable_rounds, mean_of_rounds
 from sam2_video.sinks.base import make_folder, write_whole
 
 FILES = ("overview.csv", "overview.md")
@@ -26,6 +27,10 @@ def summary_lines(evaluation: Evaluation, not_scored: str) -> Iterator[str]:
     count = f"{_counted(overall.objects, 'object')} in {_counted(len(summary.by_sequence), 'sequence')}"
     j, f, jandf = 100 * overall.j.mean, 100 * overall.f.mean, 100 * overall.jandf
     yield f"J {j:.2f}  ({count})" if isnan(f) else f"J&F {jandf:.2f}  J {j:.2f}  F {f:.2f}  ({count})"
+    if means := comparable_rounds(evaluation.runs):
+        mean = mean_of_rounds(means)
+        figures = f"J&F {100 * mean.jandf:.2f}  J {100 * mean.j:.2f}  F {100 * mean.f:.2f}"
+        yield f"mean over 1 to {means[-1].number} interactions: {figures}"
     if summary.g is not None:
         yield f"G {100 * summary.g:.2f}"
     for extra in evaluation.extras:
@@ -51,6 +56,8 @@ def overview_row(protocol: str, evaluation: Evaluation) -> dict[str, Any]:
         row |= {"j_recall": 100 * overall.j.recall, "f_recall": 100 * overall.f.recall}
         row |= {"j_decay": 100 * overall.j.decay, "f_decay": 100 * overall.f.decay}
         row |= {} if evaluation.summary.g is None else {"g": 100 * evaluation.summary.g}
+        if means := comparable_rounds(evaluation.runs):
+            row |= {"jandf_rounds": 100 * mean_of_rounds(means).jandf}
         row |= {"objects": overall.objects}
     row |= {"frames_per_second": frames / seconds if seconds else None}
     failed = sum(bool(run.error) for run in evaluation.runs)

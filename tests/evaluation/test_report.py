@@ -19,8 +19,8 @@ from sam2_video.evaluation.report import PictureOptions, ReportOptions, write_re
 from sam2_video.evaluation.report.html import element
 from sam2_video.evaluation.report.overlays import EXTRA, FOUND, MISSED, Overlays, chosen_frames
 from sam2_video.evaluation.report.plots import Axes, thinned
-from sam2_video.evaluation.report.tables import round_means
 from sam2_video.evaluation.results import Evaluation, Round, SequenceRun
+from sam2_video.evaluation.rounds import round_means
 from sam2_video.evaluation.scores import MetricOptions, ObjectScore, score_objects, summarise
 from sam2_video.evaluation.sequences import DataSet
 from sam2_video.types import DataError, SinkError

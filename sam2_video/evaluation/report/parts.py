@@ -14,13 +14,13 @@ from sam2_video.evaluation.report.tables import (
     name_of,
     number,
     percent,
-    round_means,
     round_table,
     speed_table,
     table,
 )
 from sam2_video.evaluation.report.view import View
 from sam2_video.evaluation.results import SequenceRun
+from sam2_video.evaluation.rounds import mean_of_rounds, round_means
 from sam2_video.evaluation.score_tables import Line
 
 _FAILED = element("span", " failed", class_="bad")
@@ -109,7 +109,11 @@ def interactions(view: View) -> Html | None:
         True,
     )
     curve = Curve("mean of all objects", [(m.number, m.jandf) for m in means], 0, dots=True)
-    note = "Means over objects. An object that needs no further interaction keeps its last score."
+    whole = percent(mean_of_rounds(means).jandf)
+    note = (
+        f"Means over objects; J&F averaged over 1 to {means[-1].number} interactions: {whole}. An object "
+        "that needs no further interaction keeps its last score."
+    )
     return join(
         [
             element("div", plot(axes, [curve], "rounds"), round_table(means), class_="beside"),

@@ -10,6 +10,7 @@ from statistics import median
 from sam2_video.evaluation.extras import Extra
 from sam2_video.evaluation.report.html import Child, Html, element
 from sam2_video.evaluation.results import SequenceRun, StageTime
+from sam2_video.evaluation.rounds import RoundMean
 from sam2_video.evaluation.score_tables import Line
 
 NONE = "\N{EN DASH}"
@@ -159,42 +160,6 @@ def _stage_row(name: str, times: Sequence[StageTime], whole: float, frames: int)
         Cell(seconds / whole),
         number(frames / seconds, 2) if seconds else NONE,
     ]
-
-
-@dataclass(frozen=True)
-class RoundMean:
-    """Scores of all objects after so many interactions with each."""
-
-    number: int
-    objects: int  # that were interacted with this often
-    clicks: int
-    j: float
-    f: float
-
-    @property
-    def jandf(self) -> float:
-        return (self.j + self.f) / 2
-
-
-def round_means(runs: Sequence[SequenceRun]) -> list[RoundMean]:
-    """Average over objects after each interaction; one that needs no further one keeps its last score.
-
-    Such interactions without clicks may be listed or not.
-    """
-    tracks: dict[tuple[str, int], dict[int, tuple[float, float, int]]] = {}
-    for run in runs:
-        for one in run.rounds:
-            of_object = tracks.setdefault((run.name, one.object_id), {})
-            of_object[one.number] = one.j, one.f, len(one.clicks)
-    out: list[RoundMean] = []
-    last: dict[tuple[str, int], tuple[float, float]] = {}
-    for n in range(1, max((max(track) for track in tracks.values()), default=0) + 1):
-        clicks = [count for track in tracks.values() if n in track for count in track[n][2:] if count]
-        last |= {key: track[n][:2] for key, track in tracks.items() if n in track}
-        js, fs = [j for j, _ in last.values()], [f for _, f in last.values()]
-        if last:
-            out.append(RoundMean(n, len(clicks), sum(clicks), sum(js) / len(js), sum(fs) / len(fs)))
-    return out
 
 
 def round_table(means: Sequence[RoundMean]) -> Html:
