@@ -10,6 +10,7 @@ Ravi et al. 2024, section 6.2, and Kirillov et al. 2023 (Segment Anything), sect
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.evaluation.clicks import centre_of_error
-from sam2_video.evaluation.labelled_pictures import LabelledPicture, find_pictures, is_held_out
+from sam2_video.evaluation.labelled_pictures import Labelled, LabelledPicture, find_pictures, is_held_out
 from sam2_video.evaluation.metrics import region_similarity
 from sam2_video.evaluation.score_tables import percent, text_cell
 from sam2_video.evaluation.sequences import Bools
@@ -39,6 +40,7 @@ class PictureScore:
     object_ids: tuple[int, ...]
     iou: NDArray[np.float64]  # (objects, counts of clicks)
     oracle: NDArray[np.float64]  # (objects,) after one click, of the best of three masks
+    fingerprint: str = ""  # of its pixels and masks
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class ImageClickReport:
     @property
     def objects(self) -> int:
         return sum(len(picture.object_ids) for picture in self.pictures)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, pixels and masks of all that was scored: equal for the same pictures."""
+        lines = "".join(f"{picture.name}\0{picture.fingerprint}\n" for picture in self.pictures)
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def means(self, *, by_picture: bool = False) -> dict[str, float]:
         """Return mean IoU, 0..1, over objects; or over pictures, of the mean in each.
@@ -178,7 +186,15 @@ def _score(predictor: ImagePredictor, picture: LabelledPicture, counts: Sequence
             if number in counts:
                 iou[rows, counts.index(number)] = [user.iou for user in users]
         oracle[rows] = [user.oracle for user in users]
-    return PictureScore(picture.name, tuple(ids), iou, oracle)
+    return PictureScore(picture.name, tuple(ids), iou, oracle, _fingerprint(labelled, ids))
+
+
+def _fingerprint(labelled: Labelled, ids: Sequence[int]) -> str:
+    digest = hashlib.sha256(f"{labelled.rgb.shape} {list(ids)}".encode())
+    digest.update(labelled.rgb.tobytes())
+    for mask in (*(labelled.masks[k] for k in ids), labelled.void):
+        digest.update(b"" if mask is None else np.packbits(mask).tobytes())
+    return digest.hexdigest()
 
 
 def _counts(mask: Bools, void: Bools | None) -> bool:

@@ -29,10 +29,11 @@ def run_images(
     seed: int,
     out: Path,
     progress: Callable[[int, int], object] | None = None,
+    held_out: float | None = None,
 ) -> ImageClickReport:
     """Click on the objects of all pictures below `root`; write OUT/images.csv and OUT/manifest.json.
 
-    `root` and `progress`: see `evaluate_images`. Begins anew in a folder with another run on pictures. Raises
+    `root`, `progress` and `held_out`: see `evaluate_images`. Begins anew in a folder with another run on pictures. Raises
     SinkError where a run of another kind is there, or at work.
     """
     import torch
@@ -46,12 +47,15 @@ def run_images(
         if before is None:
             check_free(out, (TABLE,))
         model = model_facts(setup)
+        side = model["config"].get("image_size")
         manifest = {
             "version": VERSION,
             "command": "images",
             "began": now(),
             "model": model,
-            "protocol": {"name": "image", "seed": seed},
+            "protocol": {"name": "image", "seed": seed, "held_out": held_out},
+            "resolution": {"model": f"{side}x{side}", "results": "size of the pictures"},
+            "post_processing": {"threshold": "logit > 0", "holes": 0, "sprinkles": 0},
             "data": {"root": str(root)},
             **surroundings(),
             "identity": {},
@@ -66,7 +70,7 @@ def run_images(
                 dtype=setup.dtype,
                 overrides=setup.overrides,
             )
-            report = evaluate_images(ImagePredictor(network), root, seed=seed, progress=progress)
+            report = evaluate_images(ImagePredictor(network), root, held_out=held_out, seed=seed, progress=progress)
         finally:
             torch.set_num_threads(threads)
         report.write(out / TABLE)
@@ -74,6 +78,7 @@ def run_images(
             "clicks": list(report.clicks),
             "pictures": len(report.pictures),
             "objects": report.objects,
+            "fingerprint": report.fingerprint,
             "without_objects": len(report.without_objects),
             "failed": dict(report.failed),
         }

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -199,6 +199,8 @@ def _coco(path: Path, images: Path | None) -> list[LabelledPicture]:
             whole(entry.get("id"), "id"): a_text(entry.get("file_name"), "file_name")
             for entry in (a_mapping(one, "an image") for one in a_list(data.get("images"), "images"))
         }
+        if astray := [name for name in pictures.values() if _leads_out(name)]:
+            raise PromptError(f"file_name {astray[0]!r} leads out of the folder of pictures")
         entries: dict[int, list[Mapping[str, Any]]] = {number: [] for number in pictures}
         for one in a_list(data.get("annotations"), "annotations"):
             entry = a_mapping(one, "an annotation")
@@ -213,6 +215,12 @@ def _coco(path: Path, images: Path | None) -> list[LabelledPicture]:
     folders = usual if images is None else (images,)
     found = [CocoPicture(pictures[k], folders, tuple(entries[k])) for k in pictures]
     return sorted(found, key=lambda one: natural_key(one.name))
+
+
+def _leads_out(name: str) -> bool:
+    """Does the name of a file, which a stranger may have written, point anywhere else?"""
+    path = PureWindowsPath(name)  # takes both kinds of slashes apart, and knows drives
+    return path.is_absolute() or bool(path.anchor) or ".." in path.parts
 
 
 def _drawn(entry: Mapping[str, Any], size: tuple[int, int]) -> Bools | None:

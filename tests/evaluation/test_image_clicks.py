@@ -100,6 +100,17 @@ def test_the_first_answer_is_the_one_the_model_thinks_best_and_later_ones_refine
     assert len(fake.asked) == 3
 
 
+def test_a_fingerprint_tells_pictures_and_masks_apart(tmp_path: Path) -> None:
+    def fingerprint(folder: Path) -> str:
+        return evaluate(Fake(lambda clicks: [(0.5, TRUTH)] * (3 if clicks == 1 else 1)), folder).fingerprint
+
+    one, same = (fingerprint(still(tmp_path / name)) for name in ("one", "same"))
+    other_mask = fingerprint(still(tmp_path / "mask", k5=block(10, 10, 21, 20)))
+    other_name = fingerprint(still(tmp_path / "name", "b"))
+    void = fingerprint(still(tmp_path / "void", void=block(0, 0, 2, 2)))
+    assert one == same and len({one, other_mask, other_name, void}) == 4
+
+
 def test_surplus_is_clicked_off_and_void_is_neither_clicked_nor_counted(tmp_path: Path) -> None:
     surplus = TRUTH | block(25, 25, 36, 36)
     folder = still(tmp_path, void=block(25, 25, 34, 36))  # 9 of 11 columns of the surplus
@@ -225,6 +236,9 @@ def test_coco_files(tmp_path: Path) -> None:
     fake = Fake(lambda clicks: [(0.5, TRUTH)] * (3 if clicks == 1 else 1))
     report = evaluate(fake, path)
     assert report.means()["iou_1"] == 1 and [name for name, _ in report.failed] == ["b.jpg"]
+    for outside in ("../a.jpg", "/a.jpg", "C:\\a.jpg", "..\\a.jpg", "x/../../a.jpg"):
+        with pytest.raises(DataError, match="leads out of the folder"):
+            find_pictures(coco(tmp_path, images=[{"id": 7, "file_name": outside}]))
     for changes in ({"images": {}}, {"annotations": [{"image_id": 9}]}, {"images": [{"id": "x"}]}):
         with pytest.raises(DataError, match="as a COCO file"):
             find_pictures(coco(tmp_path, **changes))
