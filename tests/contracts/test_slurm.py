@@ -27,6 +27,13 @@ def test_scripts_parse(script: str) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_the_signal_reaches_the_command() -> None:
+    """SLURM signals job steps, and the script itself only where it is asked to: there the command runs."""
+    assert re.search(r"^#SBATCH --signal=B:TERM@\d+$", SCRIPTS[0], re.MULTILINE)
+    assert re.search(r"^exec sam2-video ", SCRIPTS[0], re.MULTILINE)
+    assert "srun" not in SCRIPTS[0]
+
+
 @pytest.mark.slow
 def test_the_job_array_tracks_and_scores(tmp_path: Path) -> None:
     make_davis(tmp_path / "data")
