@@ -208,6 +208,8 @@ def _run(material: Material, plan: Plan, out: Path, workers: int | None, ray: st
 def _lines(outcome: Outcome, out: Path) -> list[str]:
     before = f", {outcome.kept} were done before" if outcome.kept else ""
     lines = [f"{outcome.done} done{before}; {outcome.annotations} masks in {out / 'coco.json'}"]
+    if outcome.masklets:
+        lines.append(f"{outcome.masklets} masklets in {out / 'masklets'}")
     if outcome.undecided:
         lines.append(f"{outcome.undecided} masks are for a person to decide on")
     if outcome.to_review:

@@ -65,7 +65,8 @@ class Findings:
     def reasons(self) -> list[str]:
         """Why a person should look at the picture: words of `REASONS`, "no mask" and "no prompt"."""
         doubts = {word for found in (*self.kept, *self.doubted) for word in found.doubts}
-        out = [word for word in REASONS if word in doubts or (self.remarks and word == "prompt")]
+        doubts |= {word for word in ("prompt", "empty") if self.counts[word]}
+        out = [word for word in REASONS if word in doubts]
         if not self.kept:
             out.append("no mask" if self.was_asked else "no prompt")
         return out

@@ -79,7 +79,8 @@ class Outcome:
     kept: int  # pictures that were done before
     annotations: int  # in coco.json, of all pictures in the folder
     undecided: int  # masks for a person to decide on, likewise
-    to_review: int  # pictures in review.json
+    masklets: int  # of all clips in the folder
+    to_review: int  # files in review.json
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -236,7 +237,8 @@ class _Run:
         write_pages(self.out, records, summary)
         self.write_manifest("failed" if failed else "complete", failed)
         undecided = sum(record.counts.get("doubted", 0) for record in records if not record.error)
-        return Outcome(done, kept, annotations, undecided, to_review, failed)
+        masklets = sum(record.counts.get("masklets", 0) for record in records if not record.error)
+        return Outcome(done, kept, annotations, undecided, masklets, to_review, failed)
 
 
 def _check_clips(clips: Sequence[Path], plan: Plan) -> None:
