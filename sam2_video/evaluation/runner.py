@@ -10,8 +10,8 @@ The same call goes on with a run that was ended, however that came about: what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from sam2_video.evaluation.results import Evaluation
 from sam2_video.evaluation.sequences import DataSet, VosSequence
 from sam2_video.evaluation.tracking import TrackJob
 from sam2_video.evaluation.workers import OneProcess, Progress, Workers
-from sam2_video.types import DataError, SourceError
+from sam2_video.types import DataError, SinkError, SourceError
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,29 @@ class _Run:
         with short_lock(self.out, "scores"):  # of two shards that end together, one scores after the other
             known = {sequence.name: self._known(sequence) for sequence in self.data.sequences}
             waiting = tuple(name for name, done in known.items() if done is None)
-            if waiting:  # only in shards: a whole run has worked on all sequences
+            if waiting:
+                self._check_own(waiting)
                 return Outcome(None, tracked, kept, failed, waiting)
-            runs = [done.run for done in known.values() if done is not None]
+            runs = [
+                replace(done.run, error=done.run.error or failed.get(name, ""))
+                for name, done in known.items()
+                if done is not None
+            ]
             scorer = Scorer(self.data, self.out / "predictions", options)
             manifest = self.manifest | {"made_by": _makers(known.values()), "data": self._data(known)}
             finished = finish(self.out, scorer, runs, manifest, workers, Progress(say=self.progress.say))
         errors = dict(finished.errors)
         return Outcome(finished.evaluation, tracked, kept, errors, not_scored=finished.not_scored)
+
+    def _check_own(self, waiting: Collection[str]) -> None:
+        """Raise SinkError where sequences of this run's own share are not in its folder, though worked on."""
+        lost = [sequence.name for sequence in self._share() if sequence.name in waiting]
+        if lost:
+            names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            raise SinkError(
+                f"workers were at {names}, but nothing of it is in {self.out}: workers on other machines "
+                "must see the same folder under the same path, and nobody may remove files from it"
+            )
 
     def _share(self) -> list[VosSequence]:
         """The sequences of this shard, all without one. Dealt out in turns: neighbours are often alike."""
@@ -166,7 +181,8 @@ class _Run:
                 facts = fingerprint(sequence)
             except (DataError, SourceError) as error:
                 failed[sequence.name] = str(error)
-                TrackJob(sequence, self.plan, self.out, self.made_of, {}).failed(str(error))
+                if find_done(self.out, sequence.name, self.made_of) is None:  # what was done stays done
+                    TrackJob(sequence, self.plan, self.out, self.made_of, {}).failed(str(error))
                 continue
             done = find_done(self.out, sequence.name, self.made_of)
             if done is None:

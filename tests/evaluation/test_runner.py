@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sam2_video.evaluation.datasets import Clip
 from sam2_video.evaluation.finish import ScoreOptions
 from sam2_video.evaluation.locks import Shard, run_lock
 from sam2_video.evaluation.plan import Plan
+from sam2_video.evaluation.results import SequenceRun
 from sam2_video.evaluation.runner import Outcome, evaluate
 from sam2_video.evaluation.scores import MetricOptions
 from sam2_video.evaluation.workers import OneProcess, Progress
@@ -213,6 +215,40 @@ def test_a_sequence_that_fails_does_not_end_the_run(root: Path, plan: Plan, tmp_
     mended = run(root, plan, out)
     assert (mended.tracked, mended.kept, mended.failed) == (1, 3, {})
     assert manifest(out)["status"] == "complete"
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations"])
+def test_data_that_is_out_of_reach_for_a_while_undoes_nothing(
+    root: Path, plan: Plan, tmp_path: Path, folder: str
+) -> None:
+    out = tmp_path / "out"
+    run(root, plan, out)
+    before = contents(out / "predictions"), contents(out / "sequences")
+    away = next((root / folder / "480p/bee").glob("00000.*"))
+    whole = away.read_bytes()
+    away.unlink()
+    away.mkdir()  # there, but not to be read
+    outcome = run(root, plan, out)
+    assert (outcome.tracked, outcome.kept, set(outcome.failed)) == (0, 3, {"bee"})
+    assert manifest(out)["status"] == "incomplete"
+    assert (contents(out / "predictions"), contents(out / "sequences")) == before
+    away.rmdir()
+    away.write_bytes(whole)
+    again = run(root, plan, out)
+    assert (again.tracked, again.kept, again.failed, again.not_scored) == (0, 4, {}, "")
+
+
+class Elsewhere(OneProcess):
+    """Says that all is done; whatever it wrote is on another machine."""
+
+    def run(self, jobs: Sequence[Any], progress: Progress) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            yield job, SequenceRun(job.name, job.frames, 1.0)
+
+
+def test_predictions_that_workers_wrote_elsewhere_are_missed(root: Path, plan: Plan, tmp_path: Path) -> None:
+    with Elsewhere() as workers, pytest.raises(SinkError, match=r"ant, bee, cat, dog.*same folder"):
+        run(root, plan, tmp_path / "out", workers=workers)
 
 
 def test_shards_share_a_folder_and_the_last_one_scores(root: Path, plan: Plan, tmp_path: Path) -> None:
