@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +104,22 @@ def masks(
         rules = EverythingRules(every, limit, same, covered, least, lost_looks)
         _clip(source, out, network, changes, rules, save, overwrite, memory_mb, (start, stop))
     else:
+        _check_no_clip_options(
+            every=every, limit=limit, same=same, covered=covered, least=least, lost_looks=lost_looks,
+            start=start, stop=stop,
+        )  # fmt: skip
         _pictures(source, out, network, changes, save, overwrite, memory_mb)
+
+
+def _check_no_clip_options(**given: Any) -> None:
+    """Raise PromptError for options that would be passed over in silence."""
+    usual = {name: parameter.default for name, parameter in signature(masks).parameters.items()}
+    said = [f"--{name.replace('_', '-')}" for name, value in given.items() if value != usual[name]]
+    if said:
+        raise PromptError(
+            f"{', '.join(said)} are for clips, and this is about pictures; leave them out, or give --clip for "
+            "a folder whose pictures are the frames of a clip"
+        )
 
 
 def _said(**options: Any) -> dict[str, Any]:

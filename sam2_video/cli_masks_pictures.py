@@ -190,7 +190,8 @@ def _one(
             run.kept, run.masks = run.kept + 1, run.masks + count
             return
         rgb = read_picture(file)
-        masks = by_area(generator.generate(rgb))
+        # Where stability is not asked for there are masks without a pixel, and their stability is no number.
+        masks = by_area([mask for mask in generator.generate(rgb) if mask.area])
     except (SourceError, PromptError) as error:
         run.broken[file.name] = str(error)
         _remove_old(name, out)  # of a picture that was whole once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from math import isfinite
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sam2_video.image_embedding import Identity, ImageEmbedding, load_embedding,
 from sam2_video.image_result import ImageBatch, ImageResult, MaskRules
 from sam2_video.model.sam1 import SAM1, AnyModel
 from sam2_video.sources import read_picture
-from sam2_video.transforms import FrameTransform, PaddedTransform, Resize, make_prompt
+from sam2_video.transforms import FrameTransform, PaddedTransform, Resize, check_integer, make_prompt
 from sam2_video.types import Prompt, PromptError, PromptTensors, Recall, Sam2VideoError
 
 __all__ = ["ImageBatch", "ImagePredictor", "ImageResult", "MaskRules"]
@@ -42,8 +43,10 @@ class ImagePredictor:
         max_hole_area: int = 0,
         max_sprinkle_area: int = 0,
     ) -> None:
-        if max_hole_area < 0 or max_sprinkle_area < 0:
-            raise ValueError(f"areas count pixels from 0 on; got {max_hole_area} and {max_sprinkle_area}")
+        if not isinstance(mask_threshold, int | float | np.number) or not isfinite(mask_threshold):
+            raise ValueError(f"mask_threshold must be a finite number; got {mask_threshold!r}")
+        check_integer(max_hole_area, "max_hole_area")
+        check_integer(max_sprinkle_area, "max_sprinkle_area")
         self.model: AnyModel = model.eval()
         self.transform = transform_for(model, resize)
         self.rules = MaskRules(mask_threshold, max_hole_area, max_sprinkle_area)

@@ -56,6 +56,8 @@ def layer_grids(side: int, layers: int, downscale: int) -> list[Grid]:
 
 def checked_grids(grids: Sequence[Any], layers: int) -> list[Grid]:
     """Custom grids, one for each layer, as arrays. Raises ValueError for what is no such grid."""
+    if not hasattr(grids, "__len__"):
+        raise ValueError(f"point_grids must be a list of grids, one for each layer; got {grids!r}")
     if len(grids) != layers + 1:
         raise ValueError(
             f"point_grids needs one grid for the picture and one for each of {layers} crop layers; "
@@ -63,7 +65,10 @@ def checked_grids(grids: Sequence[Any], layers: int) -> list[Grid]:
         )
     out = []
     for grid in grids:
-        points = np.asarray(grid, dtype=np.float64)
+        try:
+            points = np.asarray(grid, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a point grid is a list of (x, y) pairs of numbers: {error}") from error
         if points.ndim != 2 or points.shape[1] != 2 or not len(points):
             raise ValueError(f"a point grid is a list of (x, y) pairs; got an array shaped {points.shape}")
         if not ((points >= 0) & (points <= 1)).all():

@@ -8,6 +8,8 @@ from functools import cached_property
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from sam2_video.mask_grid import Grid, checked_grids, layer_grids
 from sam2_video.transforms import FrameTransform, PaddedTransform, check_integer
 from sam2_video.types import PromptError
@@ -15,6 +17,7 @@ from sam2_video.types import PromptError
 # The released models are this wide. `nano`, and what is trained from its configuration, is narrower: its
 # predicted IoUs say little, and its logits are a tenth as large, so no mask of it would pass their filters.
 RELEASED_WIDTH = 256
+NUMBER = int | float | np.integer | np.floating
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,16 @@ class MaskOptions:
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
             if check_integer(getattr(self, name), name) < 1:
                 raise PromptError(f"{name} must be at least 1")
-        numbers = [field.name for field in fields(self) if field.type == "float"]
-        for name in numbers:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-                raise PromptError(f"{name} must be a finite number; got {value!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "float":
+                if isinstance(value, bool) or not isinstance(value, NUMBER) or not isfinite(value):
+                    raise PromptError(f"{field.name} must be a finite number; got {value!r}")
+                object.__setattr__(self, field.name, float(value))  # NumPy's numbers are no JSON
+            elif field.type == "bool":
+                if not isinstance(value, bool | np.bool_):
+                    raise PromptError(f"{field.name} must be True or False; got {value!r}")
+                object.__setattr__(self, field.name, bool(value))
         if self.stability_score_offset < 0:
             raise PromptError(
                 f"stability_score_offset must not be negative; got {self.stability_score_offset}"

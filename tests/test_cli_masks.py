@@ -176,6 +176,8 @@ def test_what_is_refused_at_once(run: Run, tmp_path: Path) -> None:
         ((picture, "--point-grids", grids), "from 0 to 1"),
         ((picture, "--point-grids", tmp_path / "no.json"), "cannot read the point grids"),
         ((picture, "--clip", "--limit", 0), "limit must be at least 1"),
+        ((picture, "--every", 3, "--least", 0.1), "--every, --least are for clips"),
+        ((picture, "--stop", 1), "--stop are for clips"),
     ):
         done = run(*words, "--out", out)
         assert done.code == 2 and complaint in done.err, done.err
@@ -187,6 +189,26 @@ def test_what_is_refused_at_once(run: Run, tmp_path: Path) -> None:
     cv2.imwrite(str(draw(inside / "x.jpg")), np.zeros((48, 64, 3), np.uint8))
     kept = run(inside, *FEW, "--out", tmp_path / "o", "--overwrite")
     assert kept.code == 2 and "is needed by this run" in kept.err
+
+
+def test_masks_without_pixels_are_not_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference keeps them where no stability is asked for; theirs is no number, and no JSON."""
+    generate = MaskGenerator.generate
+
+    def with_nothing(self: MaskGenerator, image: Any) -> list[AutoMask]:
+        nothing = Runs.of_mask(np.zeros((48, 64), dtype=bool))
+        return [AutoMask(nothing, 0.9, float("nan"), (1.0, 1.0), (0, 0, 64, 48)), *generate(self, image)]
+
+    out = tmp_path / "out"
+    picture = draw(tmp_path / "a.png")
+    without = run(picture, *FEW, "--out", tmp_path / "before")
+    monkeypatch.setattr(MaskGenerator, "generate", with_nothing)
+    done = run(picture, *FEW, "--out", out)
+    assert done.code == 0 and done.out.split(";")[0] == without.out.split(";")[0]
+    assert (out / "json" / "a.json").read_bytes() == (tmp_path / "before" / "json" / "a.json").read_bytes()
+    assert all(mask["area"] for mask in read(out / "json" / "a.json")["annotations"])
 
 
 def test_point_grids_from_a_file(run: Run, tmp_path: Path) -> None:

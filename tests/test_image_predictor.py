@@ -118,6 +118,21 @@ def test_bad_prompts_are_refused(predictor: ImagePredictor, given: dict[str, Any
         predictor.predict(**given)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mask_threshold": float("nan")},
+        {"mask_threshold": "0"},
+        {"max_hole_area": -1},
+        {"max_sprinkle_area": -1},
+        {"max_hole_area": 1.5},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} must be"):
+        ImagePredictor(toy_model(), **given)
+
+
 def test_bad_pictures_are_refused(predictor: ImagePredictor, tmp_path: Path) -> None:
     before = predictor.predict(**CLICK).logits
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -286,6 +288,12 @@ def test_small_regions_as_of_whole_pictures(seed: int, area: int) -> None:
         ({"crop_n_layers": 6}, "leave none in the last"),
         ({"crop_n_layers": -1}, "crop_n_layers must be a whole number"),
         ({"pred_iou_thresh": "0.8"}, "pred_iou_thresh must be a finite number"),
+        ({"pred_iou_thresh": True}, "pred_iou_thresh must be a finite number"),
+        ({"use_m2m": "no"}, "use_m2m must be True or False; got 'no'"),
+        ({"multimask_output": 3}, "multimask_output must be True or False; got 3"),
+        ({"point_grids": 5}, "point_grids must be a list of grids"),
+        ({"point_grids": [[{"x": 1}]]}, "a point grid is a list of .x, y. pairs"),
+        ({"point_grids": [[(0.1, 0.2), (0.3,)]]}, "a point grid is a list of .x, y. pairs"),
         ({"crop_overlap_ratio": 1.0}, "0 to below 1"),
         ({"stability_score_offset": -1.0}, "must not be negative"),
         ({"points": 3}, "'points' is no option.*points_per_side"),
@@ -294,6 +302,11 @@ def test_small_regions_as_of_whole_pictures(seed: int, area: int) -> None:
 def test_options_that_mean_nothing(given: dict, complaint: str) -> None:
     with pytest.raises(PromptError, match=complaint):
         MaskOptions(points_per_side=4, crop_n_points_downscale_factor=2).but(**given)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = MaskOptions().but(pred_iou_thresh=np.float32(0.5), use_m2m=np.bool_(True))
+    assert json.dumps(options.record()) == json.dumps(MaskOptions(pred_iou_thresh=0.5, use_m2m=True).record())
 
 
 def test_defaults_are_the_references() -> None:
