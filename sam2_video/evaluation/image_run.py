@@ -33,8 +33,8 @@ def run_images(
 ) -> ImageClickReport:
     """Click on the objects of all pictures below `root`; write OUT/images.csv and OUT/manifest.json.
 
-    `root`, `progress` and `held_out`: see `evaluate_images`. Begins anew in a folder with another run on pictures. Raises
-    SinkError where a run of another kind is there, or at work.
+    `root`, `progress` and `held_out`: see `evaluate_images`. Begins anew in a folder with another run on
+    pictures. Raises SinkError where a run of another kind is there, or at work.
     """
     import torch
 
@@ -70,7 +70,8 @@ def run_images(
                 dtype=setup.dtype,
                 overrides=setup.overrides,
             )
-            report = evaluate_images(ImagePredictor(network), root, held_out=held_out, seed=seed, progress=progress)
+            predictor = ImagePredictor(network)
+            report = evaluate_images(predictor, root, held_out=held_out, seed=seed, progress=progress)
         finally:
             torch.set_num_threads(threads)
         report.write(out / TABLE)
