@@ -116,7 +116,7 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
     from sam2_video.evaluation.submission import served_kind
 
     shard = None if options.shard is None else Shard.parse(options.shard)
-    _refuse(options, known_protocols())
+    _refuse(options, known_protocols(), data)
     if IMAGE in options.protocols:
         _refuse_for_pictures(data, options)
     if len(options.protocols) > 1:
@@ -153,6 +153,7 @@ def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say)
     from sam2_video.evaluation.submission import served_kind
 
     assert options.score_only is not None
+    _refuse_for_scores(data, options)
     opened = data.open()
     if options.submission is not None:
         served_kind(opened)
@@ -189,7 +190,7 @@ def known_protocols() -> tuple[str, ...]:
     return (*PROTOCOLS, IMAGE)
 
 
-def _refuse(options: EvaluateOptions, known: Sequence[str]) -> None:
+def _refuse(options: EvaluateOptions, known: Sequence[str], data: DataOptions) -> None:
     """Raise ConfigError for what does not go together, before anything is loaded."""
     unknown = [name for name in options.protocols if name not in known]
     if unknown or not options.protocols:
@@ -200,6 +201,27 @@ def _refuse(options: EvaluateOptions, known: Sequence[str]) -> None:
         raise ConfigError("--submission needs all sequences: give it to a last call, without --shard")
     if len(options.protocols) > 1 or options.max_frames is not None:
         raise ConfigError("--submission takes one protocol and whole sequences: leave out --max-frames")
+    _refuse_part(data)
+
+
+def _refuse_part(data: DataOptions) -> None:
+    """Raise ConfigError for a zip of some sequences only, which no server scores."""
+    if data.sequences is not None:
+        raise ConfigError("--submission needs all sequences: leave out --sequences")
+
+
+def _refuse_for_scores(data: DataOptions, options: EvaluateOptions) -> None:
+    """Raise ConfigError for what would be passed over in silence: masks that are there need no tracking."""
+    chosen = {"--shard": options.shard is not None, "--ray": options.ray is not None}
+    if given := [name for name, is_given in chosen.items() if is_given]:
+        raise ConfigError(
+            f"--score-only scores the masks that are there, in one call, and knows no {', '.join(given)}; "
+            "leave it out, or use --workers N"
+        )
+    if options.submission is not None:
+        if options.max_frames is not None:
+            raise ConfigError("--submission takes whole sequences: leave out --max-frames")
+        _refuse_part(data)
 
 
 def _refuse_for_pictures(data: DataOptions, options: EvaluateOptions) -> None:
