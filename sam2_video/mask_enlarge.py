@@ -69,6 +69,9 @@ class Measured:
             return np.float32(self.inner) / np.float32(self.outer)
 
 
+NOTHING = Measured(0, 0, (0, 0, 0, 0), 0)
+
+
 @dataclass(frozen=True)
 class Patch:
     """The part of a mask's low-resolution logits that its pixels are made of."""
@@ -97,11 +100,13 @@ class Enlarger:
         out = []
         for mask, ys, xs in zip(logits, rows, columns, strict=True):
             if not ys.any():
-                out.append(Measured(0, 0, (0, 0, 0, 0), 0))
+                out.append(NOTHING)
                 continue
             y0, y1 = self.rows.pixels(*_ends(ys))
             x0, x1 = self.columns.pixels(*_ends(xs))
-            out.append(self._measure(mask, (x0, y0, x1, y1), threshold, offset))
+            # Cells of the padding, and between the pixels of a small picture, are part of no pixel.
+            shown = y0 <= y1 and x0 <= x1
+            out.append(self._measure(mask, (x0, y0, x1, y1), threshold, offset) if shown else NOTHING)
         return out
 
     def _measure(self, logits: Tensor, window: Window, threshold: float, offset: float) -> Measured:

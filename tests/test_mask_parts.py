@@ -160,6 +160,25 @@ def test_windows_show_what_restoring_the_whole_shows(
     assert shown > 8
 
 
+@pytest.mark.parametrize(
+    ("transform", "size", "cell"),
+    [
+        (PaddedTransform(64), (30, 60), (14, 3)),  # in the padding below
+        (PaddedTransform(64), (60, 30), (3, 14)),
+        (FrameTransform(64), (3, 60), (0, 3)),  # between the rows that pixels are made of
+        (FrameTransform(64), (60, 3), (3, 0)),
+    ],
+)
+def test_what_no_pixel_shows_is_no_mask(
+    transform: FrameTransform, size: tuple[int, int], cell: tuple[int, int]
+) -> None:
+    logits = torch.full((1, 16, 16), -5.0)
+    logits[0][cell] = 5.0
+    assert not (transform.restore(logits, size) > -4.9).any()
+    (found,) = Enlarger(transform, 16, size, torch.device("cpu")).measure(logits, 0.0, 1.0)
+    assert (found.inner, found.outer, found.area, found.box) == (0, 0, 0, (0, 0, 0, 0))
+
+
 def test_windows_keep_little() -> None:
     logits = torch.full((64, 64), -9.0)
     logits[10:14, 20:24] = 9
