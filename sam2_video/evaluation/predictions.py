@@ -184,27 +184,27 @@ class SequencePredictions:
         places = self.folder.iterdir() if self.folder.is_dir() else ()
         self.by_object = any(place.is_dir() and place.name.isdecimal() for place in places)
 
-    def __call__(self, frame: int) -> Mapping[int, Bools] | None:
-        """Masks by object; None where the frame, or that of an object, has no file. Raises DataError."""
+    def __call__(self, frame: int) -> Mapping[int, Bools | None] | None:
+        """Masks by object, None for those without a file; None where the frame has none. Raises DataError."""
         name = self.sequence.frame_names[frame]
         masks = self._objects(name) if self.by_object else self._labels(name)
         if masks is None:
             return None
         for k, mask in masks.items():
-            if mask.shape != self.sequence.size:
+            if mask is not None and mask.shape != self.sequence.size:
                 (height, width), (h, w) = self.sequence.size, mask.shape
                 raise DataError(
                     f"{self.folder}, frame {name}, object {k}: the prediction is {w}x{h}, the frames are "
                     f"{width}x{height}; predictions must have the size of the frames"
                 )
-        self.seen |= {k for k, mask in masks.items() if mask.any()}
+        self.seen |= {k for k, mask in masks.items() if mask is not None and mask.any()}
         return masks
 
     def frames(self) -> set[str]:
         """Names of the frames that have files."""
         return {path.stem for path in self.folder.glob("*/*.png" if self.by_object else "*.png")}
 
-    def _labels(self, name: str) -> dict[int, Bools] | None:
+    def _labels(self, name: str) -> dict[int, Bools | None] | None:
         path = self.folder / f"{name}.png"
         if not path.is_file():
             return None
@@ -219,14 +219,12 @@ class SequencePredictions:
             return {objects[0].object_id: labels == WHITE}
         return {int(k): labels == k for k in values if k}
 
-    def _objects(self, name: str) -> dict[int, Bools] | None:
-        masks: dict[int, Bools] = {}
+    def _objects(self, name: str) -> dict[int, Bools | None] | None:
+        masks: dict[int, Bools | None] = {}
         for one in self.sequence.objects:
             path = next((p for p in self._places(one.object_id, name) if p.is_file()), None)
-            if path is None:
-                return None
-            masks[one.object_id] = read_label_png(path) > 0
-        return masks
+            masks[one.object_id] = None if path is None else read_label_png(path) > 0
+        return masks if any(mask is not None for mask in masks.values()) else None
 
     def _places(self, object_id: int, name: str) -> Iterator[Path]:
         """Where the file of an object may be: other programs do not pad numbers."""

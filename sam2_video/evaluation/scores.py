@@ -17,8 +17,9 @@ from sam2_video.evaluation.metrics import BOUND, Score, Statistics, compare, sta
 from sam2_video.evaluation.sequences import Bools, EvaluatedObject, VosSequence
 from sam2_video.types import DataError
 
-# frame -> masks by object; None: there is no prediction of that frame
-PredictionReader = Callable[[int], Mapping[int, Bools] | None]
+# frame -> masks by object; None: there is no prediction of that frame, or of that object on it. An object
+# that is not listed is predicted to be absent.
+PredictionReader = Callable[[int], Mapping[int, Bools | None] | None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Frame:
     predicted: Mapping[int, Bools]
     truth: Mapping[int, Bools]
     void: Bools | None
-    is_missing: bool  # there is no prediction of this frame; none of its objects, that is
+    missing: frozenset[int]  # those of the objects that count here that have no prediction
 
 
 @dataclass(frozen=True)
@@ -129,19 +130,22 @@ def each_frame(
             counting.setdefault(frame, []).append(one)
     missing: list[int] = []
     for frame, objects in sorted(counting.items()):
-        truth, found = sequence.masks(frame), predicted(frame)
+        truth, read = sequence.masks(frame), predicted(frame)
         if truth is None:
             raise DataError(f"{sequence.name}: frame {frame} is to be scored but has no annotation")
-        if found is None:
+        here = {one.object_id for one in objects}
+        lacking = here if read is None else {k for k in here if k in read and read[k] is None}
+        found = {k: mask for k, mask in (read or {}).items() if mask is not None}
+        if lacking:
             missing.append(frame)
-        for what, masks in (("prediction", found or {}), ("truth", truth)):
+        for what, masks in (("prediction", found), ("truth", truth)):
             for object_id, mask in masks.items():
                 if mask.shape != sequence.size:
                     raise DataError(
                         f"{sequence.name}, object {object_id}, frame {frame}: a {what} of {mask.shape}, "
                         f"expected {sequence.size}: masks must have the size of the frames"
                     )
-        yield Frame(frame, tuple(objects), found or {}, truth, sequence.void(frame), found is None)
+        yield Frame(frame, tuple(objects), found, truth, sequence.void(frame), frozenset(lacking))
     if missing and not allow_incomplete:
         names = ", ".join(sequence.frame_names[frame] for frame in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -159,7 +163,7 @@ def each_pair(
     for frame in each_frame(sequence, predicted, allow_incomplete=allow_incomplete):
         for one in frame.objects:
             masks = frame.predicted.get(one.object_id, absent), frame.truth.get(one.object_id, absent)
-            yield Pair(frame.index, one, *masks, frame.void, frame.is_missing)
+            yield Pair(frame.index, one, *masks, frame.void, one.object_id in frame.missing)
 
 
 def score_objects(

@@ -120,14 +120,17 @@ def test_all_objects_are_one_where_the_data_says_so(tmp_path: Path) -> None:
     assert (found[1] == (box(3, 3) | box(30, 3))).all()
 
 
-def test_a_frame_of_which_one_object_lacks_is_missing(tmp_path: Path) -> None:
+def test_an_object_without_a_file_is_not_an_empty_one(tmp_path: Path) -> None:
     sequence = clip("dog", (1, 2))
     write_prediction(tmp_path, sequence, FramePrediction(1, {1: box(0, 0)}), overlapping=True)
-    assert read_predictions(tmp_path, sequence)(1) is None
+    found = read_predictions(tmp_path, sequence)(1)
+    assert found is not None
+    assert (found[1] == box(0, 0)).all() and found[2] is None
+    assert read_predictions(tmp_path, sequence)(2) is None
     (tmp_path / "dog/2").mkdir()  # not padded
     cv2.imwrite(str(tmp_path / "dog/2/00001.png"), box(0, 0).view(np.uint8))
     found = read_predictions(tmp_path, sequence)(1)
-    assert found is not None
+    assert found is not None and found[2] is not None
     assert found[2].sum() == 100
 
 

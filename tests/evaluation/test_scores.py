@@ -96,6 +96,20 @@ def test_a_mask_where_the_object_is_gone_costs_all_of_that_frame() -> None:
     assert one.j[2] == one.f[2] == 0
 
 
+def test_an_object_without_prediction_takes_nothing_from_the_others() -> None:
+    clip = toy()
+
+    def gappy(frame: int) -> Mapping[int, NDArray[np.bool_] | None]:
+        """Object 2 has no file before it counts, which it need not have, and none on frame 3."""
+        return {1: square(0, 0), **(clip.truth[frame] or {}), **({2: None} if frame in (1, 3) else {})}
+
+    with pytest.raises(DataError, match=r"no prediction of the frames 00003;"):
+        score_objects(clip, gappy)
+    one, two = score_objects(clip, gappy, MetricOptions(allow_incomplete=True))
+    assert one.j == (1, 1, 0) and one.missing == ()  # on frame 3 it is gone, and was predicted
+    assert two.j == (1, 0, 1) and two.missing == (3,)
+
+
 def test_missing_predictions_are_refused_unless_asked_for() -> None:
     clip = toy()
 

@@ -121,13 +121,14 @@ class _Frame:
 
     @classmethod
     def read(cls, sequence: VosSequence, predicted: PredictionReader, object_id: int, frame: int) -> _Frame:
-        found, nothing = predicted(frame), np.zeros(sequence.size, dtype=np.bool_)
+        read, nothing = predicted(frame), np.zeros(sequence.size, dtype=np.bool_)
+        found = None if read is None else read.get(object_id, nothing)
         truth: Mapping[int, Bools] = sequence.masks(frame) or {}
         return cls(
             frame,
             sequence.image(frame),
             truth.get(object_id, nothing),
-            (found or {}).get(object_id, nothing),
+            nothing if found is None else found,
             sequence.void(frame),
             found is not None,
         )
