@@ -46,6 +46,7 @@ def test_a_run_says_its_figures(here: Path, weights: Path, capsys: pytest.Captur
     said = capsys.readouterr()
     assert "(8 objects in 4 sequences)" in said.out
     assert "results are in out" in said.out
+    assert json.loads((here / "out/manifest.json").read_text())["data"]["is_part"] is False
     assert call("data", "--model", str(weights), "--out", "out") == 0
     assert "4 of 4 sequences are done already" in capsys.readouterr().err
 
@@ -60,6 +61,7 @@ def test_several_protocols_make_an_overview(here: Path, weights: Path) -> None:
     assert (table["jandf"], table["f"], table["sequences"], table["failed"]) == ("", "", "3", "0")
     assert (here / "out/overview.md").read_text().count("\n") == 4
     assert (here / "out/mask/report.html").is_file()
+    assert json.loads((here / "out/mask/manifest.json").read_text())["data"]["is_part"] is True
     assert (here / "out/click1/predictions/cat/00005.png").is_file()
 
 
@@ -195,6 +197,20 @@ def test_what_does_not_fit_is_named(here: Path, capsys: pytest.CaptureFixture[st
     assert "ant: ids that are no objects of the truth, and are not scored: 9" in said.err
     assert "dog: objects that no prediction shows on frames that count: 1, 2" in said.err
     assert "10 masks that count had no prediction" in said.out  # 8 of cat, 2 of bee
+
+
+def test_an_object_that_the_truth_does_not_have_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in (1, 2, 7):
+        for file in (here / "data/Annotations/480p/ant").glob("*.png"):
+            copy = here / "theirs/ant" / f"{k:03d}" / file.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shown = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            assert shown is not None
+            cv2.imwrite(str(copy), np.zeros_like(shown))
+    assert call("data", "--sequences", "ant", "--score-only", "theirs", "--out", "out") == 0
+    assert "ant: no object of the truth is called 007" in capsys.readouterr().err
 
 
 def test_scores_of_others_and_runs_keep_out_of_each_others_folder(here: Path, weights: Path) -> None:

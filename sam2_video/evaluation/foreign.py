@@ -124,7 +124,7 @@ def _find_flat(root: Path, sequence: VosSequence) -> Found:
     for folder in _folders(root):
         reader = SequencePredictions(folder, sequence)
         if reader.frames() & frames:
-            return Found(folder, True, _layout([reader]), tuple(_unknown_frames([reader])))
+            return Found(folder, True, _layout([reader]), tuple(_unknown_names([reader])))
     raise DataError(
         f"no predictions of {sequence.name} in {root}: expected pictures named as its frames, "
         f"{sequence.frame_names[0]}.png, {sequence.frame_names[-1]}.png"
@@ -149,14 +149,25 @@ def _notes(folder: Path, readers: list[SequencePredictions], data: DataSet) -> I
     lacking = [s.name for s in data.sequences if not (folder / s.name).is_dir()]
     if lacking:
         yield f"{len(lacking)} of {_count(len(data.sequences))} are missing: {_some(lacking)}"
-    yield from _unknown_frames(readers)
+    yield from _unknown_names(readers)
 
 
-def _unknown_frames(readers: list[SequencePredictions]) -> Iterator[str]:
+def _unknown_names(readers: list[SequencePredictions]) -> Iterator[str]:
+    """Files that no frame, and folders of objects that no object of the truth has."""
     for reader in readers:
+        if reader.by_object and (strangers := _strange_folders(reader)):
+            yield f"{reader.sequence.name}: no object of the truth is called {_some(strangers)}"
         unknown = sorted(reader.frames() - set(reader.sequence.frame_names))
         if unknown:
             yield f"{reader.sequence.name}: no frame is called {_some(unknown)}"
+
+
+def _strange_folders(reader: SequencePredictions) -> list[str]:
+    try:
+        known = {one.object_id for one in reader.sequence.objects}
+    except DataError:  # of the truth: scoring says so, and goes on with the other sequences
+        return []
+    return [name for name in sorted(_inside(reader.folder)) if not name.isdecimal() or int(name) not in known]
 
 
 def _strange_ids(finished: Finished, data: DataSet) -> Iterator[str]:

@@ -120,6 +120,7 @@ def data_facts(data: DataSet) -> dict[str, Any]:
         "source": data.source,
         "withheld": data.withheld,
         "sequences": len(data.sequences),
+        "is_part": data.is_part,
         "frames": sum(len(sequence.frame_names) for sequence in data.sequences),
     }
 

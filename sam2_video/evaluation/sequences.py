@@ -72,4 +72,5 @@ class DataSet:
     overlapping: bool = False  # masks of different objects may overlap: predictions are files per object
     rule: str = ""  # in words: which frames count and how scores are averaged
     source: str = ""  # where the data and its rule are described
+    is_part: bool = False  # are these only some of its sequences, chosen by name?
     withheld: str = ""  # why nothing can be scored here: who keeps the truth; empty where it is here

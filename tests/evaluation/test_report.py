@@ -206,6 +206,15 @@ def test_sequences_that_were_cut_short_are_said_to_be(tmp_path: Path) -> None:
     result = replace(result, manifest={"protocol": {"name": "box", "max_frames": 6}, "failed": {}})
     found = page(tmp_path, result, data)
     assert "Only the first 6 frames of each sequence|" in found.text and "|failed|" not in found.text
+    result = replace(result, manifest={"command": "score", "max_frames": 5})
+    assert "Only the first 5 frames of each sequence|" in page(tmp_path, result, data).text
+
+
+def test_a_part_of_a_data_set_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    data = data_set(clip("walk"), clip("still"))
+    result = evaluation(data, summary=scored(data))
+    assert "chosen" not in page(tmp_path, result, data).text
+    assert "Only 2 sequences, chosen by name|" in page(tmp_path, result, replace(data, is_part=True)).text
 
 
 def test_scores_without_a_run_and_without_boundaries(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def open_dataset(
         overlapping=found.overlapping,
         rule=kind.rule,
         source=kind.source,
+        is_part=sequences is not None,
         withheld=_withheld(kind, found),
     )
 

@@ -59,8 +59,9 @@ class Notices:
     @property
     def frames_used(self) -> int:
         """How many frames of each sequence were used, where they were cut; else 0."""
-        protocol = self.evaluation.manifest.get("protocol")
-        most = protocol.get("max_frames") if isinstance(protocol, Mapping) else None
+        manifest = self.evaluation.manifest
+        protocol = manifest.get("protocol")  # where somebody else's masks are scored there is none
+        most = (protocol if isinstance(protocol, Mapping) else manifest).get("max_frames")
         return most if isinstance(most, int) else 0
 
     @property
@@ -112,6 +113,12 @@ class Notices:
                 "warning",
                 f"Only the first {self.frames_used} frames of each sequence",
                 "What comes later is harder: these figures cannot be compared with those of whole sequences.",
+            )
+        if self.data.is_part:
+            yield _box(
+                "warning",
+                f"Only {_count(total, 'sequence')}, chosen by name",
+                "These figures cannot be compared with those of the whole data set.",
             )
         if self.data.withheld:
             yield _box("information", "Not scored here", f"{self.data.withheld}.")
