@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sam2_video.annotation import annotate_folder
     from sam2_video.checkpoint import list_models, load_model
     from sam2_video.config import build_model
     from sam2_video.image_predictor import ImagePredictor
@@ -43,6 +44,7 @@ __all__ = [
     "SourceError",
     "VideoPredictor",
     "__version__",
+    "annotate_folder",
     "build_model",
     "list_models",
     "load_model",
@@ -62,6 +64,7 @@ _HOMES = {
     "SinkError": "types",
     "SourceError": "types",
     "VideoPredictor": "video_predictor",
+    "annotate_folder": "annotation",
     "build_model": "config",
     "list_models": "checkpoint",
     "load_model": "checkpoint",

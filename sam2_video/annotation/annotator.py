@@ -100,10 +100,10 @@ class Annotator:
         found = self.generator.generate(rgb)
         findings.counts.update({str(word): n for word, n in self.generator.counts.items()})
         for mask in found:
-            if not self._fits(mask, findings.size):
+            if self.settings.mode == "auto" and not self._fits(mask, findings.size):
                 findings.counts["size"] += 1
                 continue
-            doubts = self._doubts(mask) if self.settings.mode == "semi" else ()
+            doubts = self._doubts(mask, findings.size) if self.settings.mode == "semi" else ()
             (findings.doubted if doubts else findings.kept).append(Found(mask, doubts))
 
     def _answer(self, rgb: Any, asks: Sequence[Ask], findings: Findings) -> None:
@@ -175,17 +175,20 @@ class Annotator:
             _middle(prompt),
             (0, 0, findings.size[1], findings.size[0]),
         )
-        doubts = self._doubts(mask) if self._fits(mask, findings.size) else (*self._doubts(mask), "size")
-        findings.kept.append(Found(mask, doubts, ask, prompt))
+        findings.kept.append(Found(mask, self._doubts(mask, findings.size), ask, prompt))
 
     def _fits(self, mask: AutoMask, size: tuple[int, int]) -> bool:
         most = self.settings.max_area_share * size[0] * size[1]
         return max(self.settings.min_area, 1) <= mask.area <= most
 
-    def _doubts(self, mask: AutoMask) -> tuple[str, ...]:
+    def _doubts(self, mask: AutoMask, size: tuple[int, int]) -> tuple[str, ...]:
         iou, stability = self._sure
-        low = {"predicted_iou": mask.predicted_iou < iou, "stability": mask.stability_score < stability}
-        return tuple(word for word, is_low in low.items() if is_low)
+        doubts = {
+            "predicted_iou": mask.predicted_iou < iou,
+            "stability": mask.stability_score < stability,
+            "size": not self._fits(mask, size),
+        }
+        return tuple(word for word, is_so in doubts.items() if is_so)
 
 
 def _is_click(prompt: Prompt) -> bool:

@@ -113,7 +113,10 @@ def read_asked(sources: Sources, pictures: Mapping[str, Path]) -> Asked:
         for picture, group in _objects(found.annotations):
             key = finder.find(picture)
             if key is not None:
-                asks[key].append(_ask(group))
+                try:
+                    asks[key].append(_ask(group))
+                except PromptError as error:
+                    raise PromptError(f"{group[0].where}: {error}") from error
     others = tuple(dict.fromkeys(finder.missing))
     return Asked({key: tuple(some) for key, some in asks.items()}, others, tuple(notes))
 

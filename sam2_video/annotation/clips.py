@@ -12,6 +12,7 @@ from sam2_video.annotation.annotator import Annotator
 from sam2_video.annotation.files import (
     MASKLETS,
     Record,
+    clip_name,
     jpeg,
     picture_file,
     small,
@@ -81,14 +82,14 @@ class ClipJob:
         from sam2_video.video_predictor import VideoPredictor
 
         network = with_memory(annotator.generator.predictor.model, "annotating clips")
-        folder = picture_file(self.out, MASKLETS, self.name).parent
+        folder = self.out / MASKLETS
         make_folder(folder)
         with ExitStack() as stack:
             clip = stack.enter_context(closing(open_source(self.path)))
             session = stack.enter_context(VideoPredictor(network).open(clip, retain="window"))
             everything = Everything(session, annotator.generator, self.rules)
             sink = stack.enter_context(
-                SavSink(folder, self.name, fps=clip.fps, frames=clip.count, kind="auto")
+                SavSink(folder, clip_name(self.record), fps=clip.fps, frames=clip.count, kind="auto")
             )
             frames, thumbnail = 0, b""
             for result in everything.results():

@@ -25,7 +25,7 @@ from sam2_video.annotation.asked import Ask
 from sam2_video.mask_pictures import by_area, paint_masks
 from sam2_video.sinks.base import make_folder, remove, write_whole
 from sam2_video.sinks.names import file_name
-from sam2_video.types import Prompt
+from sam2_video.types import Prompt, PromptError
 
 VERSION = 1
 FOLDERS = {"annotations": ".json", "undecided": ".json", "thumbnails": ".jpg"}
@@ -56,10 +56,19 @@ class Record:
 
 
 def picture_file(out: Path, folder: str, name: str) -> Path:
-    """Return the file of a picture or clip in one of `FOLDERS`, `MASKLETS` or `RECORDS`."""
-    if folder == MASKLETS:
-        return out / folder / f"{file_name(name) or 'clip'}_auto.json"  # as `SavSink` calls it
+    """Return the file of a picture or clip in one of `FOLDERS` or `RECORDS`."""
     return out / folder / f"{name}{FOLDERS.get(folder, '.json')}"
+
+
+def clip_name(record: Record) -> str:
+    """What the file of a clip's masklets begins with: letters that SA-V takes, and no other clip has."""
+    plain = file_name(record.name)
+    return plain if plain == record.name else f"{plain[:40]}_{record.image_id}"
+
+
+def masklets_file(out: Path, record: Record) -> Path:
+    """Return the file of a clip's masklets, as `SavSink` calls it."""
+    return out / MASKLETS / f"{clip_name(record)}_auto.json"
 
 
 def write_record(out: Path, record: Record) -> None:
@@ -83,17 +92,26 @@ def is_done(out: Path, record: Record | None) -> bool:
     """Was this picture or clip annotated, and are its files there? What people changed in them is theirs."""
     if record is None or record.error or not {"annotations", MASKLETS} & set(record.files):
         return False
-    return all(picture_file(out, folder, record.name).is_file() for folder in record.files)
+    paths = [
+        masklets_file(out, record) if folder == MASKLETS else picture_file(out, folder, record.name)
+        for folder in record.files
+    ]
+    return all(path.is_file() for path in paths)
 
 
 def write_findings(out: Path, record: Record, rgb: NDArray[np.uint8], findings: Findings) -> Record:
-    """Write the files of a picture, the record last; returns the record. Raises SinkError."""
+    """Write the files of a picture, the record last; returns the record.
+
+    Raises SinkError, and PromptError for more masks than there are ids for.
+    """
     image = {
         "image_id": record.image_id,
         "width": findings.size[1],
         "height": findings.size[0],
         "file_name": record.file_name,
     }
+    if len(findings.kept) + len(findings.doubted) >= IDS:
+        raise PromptError(f"there are {IDS} masks or more, for which there are no ids; ask for fewer")
     first = record.image_id * IDS
     kept = [annotation(found, first + k) for k, found in enumerate(findings.kept, start=1)]
     first += len(kept)

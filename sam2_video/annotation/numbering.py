@@ -33,8 +33,11 @@ def find_material(sources: Sequence[str | Path]) -> Material:
     where two files have one name.
     """
     files: list[Path] = []
+    alone: set[Path] = set()  # pictures that move, given by themselves; in a folder that may be a mistake
     for source in map(Path, sources):
         files += _of_folder(source) if source.is_dir() else [_of_file(source)]
+        if not source.is_dir() and _moves(source):
+            alone.add(source.resolve())
     files = list(dict.fromkeys(file.resolve() for file in files))
     by_name: dict[str, Path] = {}
     for file in files:
@@ -44,8 +47,10 @@ def find_material(sources: Sequence[str | Path]) -> Material:
                 f"{other} and {file} have one name, so that one's results would replace the other's; "
                 "annotate them into different folders"
             )
-    clips = tuple(file for file in files if _is_clip(file))
-    return Material(tuple(file for file in files if file not in clips), clips)
+    clips = {file for file in files if file.suffix.lower() not in PICTURE_TYPES or file in alone}
+    return Material(
+        tuple(file for file in files if file not in clips), tuple(file for file in files if file in clips)
+    )
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -70,9 +75,7 @@ def _of_file(path: Path) -> Path:
     return path
 
 
-def _is_clip(file: Path) -> bool:
-    if file.suffix.lower() not in PICTURE_TYPES:
-        return True
+def _moves(file: Path) -> bool:
     try:
         return count_pages(file) > 1
     except SourceError:

@@ -22,6 +22,7 @@ from sam2_video.sinks.base import remove, write_whole
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, nothing runs
 PER_PAGE = 60  # pictures; about 1.5 MB
 LISTED = 400  # names of a reason that the first page lists
+NEAR = 5  # pages in each direction that a page links to
 REMARKS = 20  # of a picture that are shown
 PAGE = "review{}.html"
 # Why a person should look at a picture, beside the words of `REASONS`.
@@ -114,12 +115,13 @@ class _Page:
         return f"<!doctype html>\n{page}\n"
 
     def _steps(self) -> Html | None:
-        """Links to the other pages."""
+        """Links to the pages around this one, the first and the last."""
         if self.count == 1:
             return None
+        near = range(max(1, self.number - NEAR), min(self.count, self.number + NEAR) + 1)
         links = [
             element("b", n) if n == self.number else element("a", n, href=_page_name(n))
-            for n in range(1, self.count + 1)
+            for n in sorted({1, *near, self.count})
         ]
         return element("nav", "Pages ", *((link, " ") for link in links), class_="pages")
 
@@ -249,7 +251,7 @@ def _counts(record: Record) -> Html | None:
         )
     parts = [f"{counts.get('kept', 0)} kept"]
     if counts.get("doubted"):
-        parts.append(f"{counts['doubted']} to decide on (second picture)")
+        parts.append(f"{counts['doubted']} to decide on (lower picture)")
     dropped = [f"{text}: {counts[word]}" for word, text in REASONS.items() if counts.get(word)]
     return element(
         "div",

@@ -9,7 +9,7 @@ OUT/review.html       the review pages
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +36,8 @@ from sam2_video.evaluation.manifest import (
 from sam2_video.evaluation.plan import ModelSetup, device_kind
 from sam2_video.evaluation.workers import OneProcess, Progress, Workers
 from sam2_video.fingerprint import hash_ends
-from sam2_video.sinks.names import NAMELESS, file_name
+from sam2_video.mask_options import MaskOptions
+from sam2_video.sinks.names import NAMELESS
 from sam2_video.sources import open_source
 from sam2_video.track_everything import EverythingRules
 from sam2_video.types import DataError, PromptError, SinkError, SourceError
@@ -61,6 +62,7 @@ class Plan:
             raise PromptError("the assisted mode needs prompts: a file of boxes or clicks (--prompts)")
         if self.settings.mode != "assisted" and self.prompts.files:
             raise PromptError(f"prompts are for the assisted mode; the mode is {self.settings.mode}")
+        MaskOptions().but(**self.settings.masks)  # says what is wrong with them before anything is written
 
     def identity(self, weights: str) -> dict[str, Any]:
         """What must be the same for pictures to be annotated alike. `weights` is their hash."""
@@ -98,10 +100,10 @@ def annotate(
     be annotated does not end the run. After KeyboardInterrupt, and any other end, the same call goes on.
 
     Raises SinkError where another run is at work in the folder, or has left results of other settings there;
-    PromptError for prompts; SourceError for clips whose results would have one name; CheckpointError and
-    ConfigError for the model.
+    PromptError for prompts, and clips in other modes than "auto"; CheckpointError and ConfigError for the
+    model.
     """
-    _check_clips(material.clips, plan)
+    material = _fitting(material, plan, progress or Progress())
     progress = progress or Progress()
     with run_lock(out, None):
         run = _Run.begin(material, plan, out, progress)
@@ -140,6 +142,8 @@ class _Run:
             raise SinkError(f"{out} holds results of {before.get('command')}; choose another --out")
         model = model_facts(plan.model)
         identity = plan.identity(model["sha256"])
+        if before is not None and not any((out / RECORDS).glob("*.json")):
+            before = None  # a run that ended before it did anything, for a wrong model perhaps
         if before is not None:
             _check_same(out, before["identity"], identity)
         numbering = Numbering() if before is None else Numbering.read(before["numbers"])
@@ -241,21 +245,19 @@ class _Run:
         return Outcome(done, kept, annotations, undecided, masklets, to_review, failed)
 
 
-def _check_clips(clips: Sequence[Path], plan: Plan) -> None:
-    """Raise PromptError where clips are not annotated like this, SourceError for two of one name."""
-    if clips and plan.settings.mode != "auto":
+def _fitting(material: Material, plan: Plan, progress: Progress) -> Material:
+    """What of the material is annotated in this mode. Raises PromptError where that is nothing."""
+    clips = material.clips
+    if not clips or plan.settings.mode == "auto":
+        return material
+    if not material.pictures:
         raise PromptError(
             f"{clips[0]} is a clip: those are annotated in the mode auto; to track what you point at, use "
             "`sam2-video track --save sav`"
         )
-    names: dict[str, Path] = {}
-    for clip in clips:
-        other = names.setdefault(file_name(clip.stem).lower(), clip)
-        if other != clip:
-            raise SourceError(
-                f"the masklets of {other} and {clip} would be in one file; annotate them into different "
-                "folders"
-            )
+    names = ", ".join(clip.name for clip in clips[:5]) + (", ..." if len(clips) > 5 else "")
+    progress.say(f"left out, as clips are annotated in the mode auto only: {names}")
+    return Material(material.pictures, ())
 
 
 def _check_same(out: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -161,3 +161,15 @@ def test_settings_that_mean_nothing(wrong: dict[str, Any], words: str) -> None:
 def test_a_wrong_picture_is_refused() -> None:
     with pytest.raises(PromptError, match="uint8 RGB"):
         Annotator(Spots()).annotate(np.zeros((4, 4)))
+
+
+def test_what_is_too_small_is_for_a_person_in_semi_mode() -> None:
+    rgb = picture(4, SIZE)
+    everything = Annotator(Spots(), Settings(masks=MASKS)).annotate(rgb).kept
+    least = sorted(found.mask.area for found in everything)[2]
+    rules = Settings("semi", MASKS, sure_iou=0.0, sure_stability=0.0, min_area=least)
+    findings = Annotator(Spots(), rules).annotate(rgb)
+    small = [found.mask.area for found in everything if found.mask.area < least]
+    assert small and sorted(f.mask.area for f in findings.doubted) == sorted(small)
+    assert {f.doubts for f in findings.doubted} == {("size",)}
+    assert_accounted(findings)

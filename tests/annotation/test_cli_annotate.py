@@ -94,7 +94,7 @@ def test_clips_become_masklets(weights: Path, tmp_path: Path, capsys: pytest.Cap
     assert call(with_space, tmp_path / "no.mp4", *words) == 1
     told = capsys.readouterr()
     assert "no.mp4: " in told.err and "masklets in" in told.out
-    found = json.loads((tmp_path / "out/masklets/my_clip_auto.json").read_text())
+    found = json.loads((tmp_path / "out/masklets/my_clip_1_auto.json").read_text())
     assert (len(found["masklet"]), found["video_frame_count"]) == (5, 5)
     assert 1 <= found["masklet_num"] <= 3
     assert set(found["masklet_type"]) == {"auto"}

@@ -17,11 +17,11 @@ from pycocotools.coco import COCO
 
 from sam2_video.annotation import Outcome, Plan, annotate, annotate_folder, find_material
 from sam2_video.annotation.asked import Sources
-from sam2_video.annotation.files import IDS
+from sam2_video.annotation.files import IDS, Record, clip_name
 from sam2_video.evaluation.locks import run_lock
 from sam2_video.evaluation.ray_runner import RayWorkers
 from sam2_video.evaluation.workers import LocalWorkers, Progress
-from sam2_video.types import PromptError, SinkError, SourceError
+from sam2_video.types import CheckpointError, PromptError, SinkError, SourceError
 from tests.annotation.toys import make_pictures, picture, plan
 from tests.evaluation.small import contents, save_toy
 
@@ -321,3 +321,38 @@ def test_the_function_for_scripts(weights: Path, tmp_path: Path) -> None:
     masks = plan(weights).settings.masks
     outcome = annotate_folder(tmp_path / "pics", tmp_path / "out", model=str(weights), masks=masks)
     assert outcome.done == 1 and outcome.annotations == len(read(tmp_path / "out", "a")["annotations"]) > 0
+
+
+def test_a_folder_in_which_nothing_was_done_is_free(weights: Path, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pics", ["a.png"])
+    wrong = plan(tmp_path / "missing.safetensors")
+    with pytest.raises(CheckpointError):
+        run(tmp_path / "pics", wrong, tmp_path / "out")
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "pics", plan(weights, min_area=3), tmp_path / "out", progress=Progress(begin=stop))
+    assert run(tmp_path / "pics", plan(weights), tmp_path / "out").done == 1
+
+
+def test_clips_of_one_plain_name_do_not_meet() -> None:
+    known = [Record(name, f"{name}.mp4", k, "", "", "") for k, name in enumerate(("a b", "a_b"))]
+    assert [clip_name(record) for record in known] == ["a_b_0", "a_b"]
+    assert len(clip_name(replace(known[0], name="x " * 100, image_id=7))) < 60
+
+
+def test_pictures_that_move(weights: Path, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pics", ["a.png"])
+    moves = [Image.fromarray(picture(k)) for k in range(3)]
+    moves[0].save(tmp_path / "pics/moves.gif", save_all=True, append_images=moves[1:])
+    (tmp_path / "pics/clip.mp4").write_bytes(b"")
+    folder, alone = find_material([tmp_path / "pics"]), find_material([tmp_path / "pics/moves.gif"])
+    assert [path.name for path in folder.pictures] == ["a.png", "moves.gif"]
+    assert [path.name for path in (*folder.clips, *alone.clips)] == ["clip.mp4", "moves.gif"]
+    told: list[str] = []
+    how, tell = plan(weights, mode="semi"), Progress(say=told.append)
+    outcome = run(tmp_path / "pics", how, tmp_path / "out", progress=tell)
+    assert "holds 3 pictures; annotate it as a clip" in outcome.failed["moves.gif"]
+    assert outcome.done == 1 and any("left out, as clips" in text and "clip.mp4" in text for text in told)
