@@ -50,6 +50,7 @@ class SequenceRun:
     peak_mib: float = 0.0  # resident memory of the process, at its highest so far
     rounds: tuple[Round, ...] = ()
     error: str = ""
+    peak_gpu_mib: float = 0.0  # what tensors took on the GPU of the process, at its highest so far
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,8 @@ def peak_mib() -> float:
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def peak_gpu_mib(device: torch.device) -> float:
+    """What tensors of this process took on a GPU at their highest, in MiB; 0 for other devices."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0

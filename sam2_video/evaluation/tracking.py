@@ -18,7 +18,7 @@ from sam2_video.evaluation.predictions import PredictionWriter, Written
 from sam2_video.evaluation.protocols import Protocol, make_protocol
 from sam2_video.evaluation.results import SequenceRun
 from sam2_video.evaluation.sequences import VosSequence
-from sam2_video.evaluation.timing import Stopwatch, TimedPredictor, TimedSequence, peak_mib
+from sam2_video.evaluation.timing import Stopwatch, TimedPredictor, TimedSequence, peak_gpu_mib, peak_mib
 from sam2_video.model.sam1 import AnyModel
 from sam2_video.types import DataError, SinkError
 
@@ -107,6 +107,7 @@ class TrackJob:
             peak_mib(),
             tuple(protocol.rounds),
             error,
+            peak_gpu_mib(predictor.model.device),
         )
         self._note(run, written, worker.made_by)
         return run

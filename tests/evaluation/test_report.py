@@ -210,6 +210,16 @@ def test_sequences_that_were_cut_short_are_said_to_be(tmp_path: Path) -> None:
     assert "Only the first 5 frames of each sequence|" in page(tmp_path, result, data).text
 
 
+def test_memory_of_a_gpu_is_told_beside_that_of_the_process(tmp_path: Path) -> None:
+    data = data_set(clip("walk"))
+    result = evaluation(data, summary=scored(data))
+    assert "GPU memory" not in page(tmp_path, result, data).text
+    runs = tuple(replace(run, peak_gpu_mib=2560.0) for run in result.runs)
+    text = page(tmp_path, replace(result, runs=runs), data).text
+    assert "Peak of GPU memory of a process: 2\N{NARROW NO-BREAK SPACE}560 MiB." in text
+    assert "|2.50 GiB|" in text and "GPU, highest of any process" in text
+
+
 def test_a_part_of_a_data_set_is_not_taken_for_the_whole(tmp_path: Path) -> None:
     data = data_set(clip("walk"), clip("still"))
     result = evaluation(data, summary=scored(data))

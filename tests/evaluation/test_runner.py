@@ -19,6 +19,7 @@ from sam2_video.evaluation.plan import Plan
 from sam2_video.evaluation.results import SequenceRun
 from sam2_video.evaluation.runner import Outcome, evaluate
 from sam2_video.evaluation.scores import MetricOptions
+from sam2_video.evaluation.timing import peak_gpu_mib
 from sam2_video.evaluation.workers import OneProcess, Progress
 from sam2_video.types import CheckpointError, ConfigError, DataError, SinkError
 from tests.evaluation.small import NAMES, contents, make_davis, open_davis, save_toy, toy_plan
@@ -328,6 +329,18 @@ def test_truth_that_a_server_keeps_is_not_scored(root: Path, plan: Plan, tmp_pat
     assert outcome.failed == {}
     assert manifest(tmp_path / "out")["status"] == "predicted"
     assert (tmp_path / "out/report.html").is_file()
+
+
+def test_memory_of_a_gpu_is_measured_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def allocated(device: torch.device) -> int:
+        asked.append(device)
+        return 3 * 2**20
+
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", allocated)
+    assert peak_gpu_mib(torch.device("cpu")) == 0 and not asked
+    assert peak_gpu_mib(torch.device("cuda:1")) == 3 and asked == [torch.device("cuda:1")]
 
 
 def test_overlapping_masks_have_a_file_each(root: Path, plan: Plan, tmp_path: Path) -> None:

@@ -238,8 +238,10 @@ def speed(view: View) -> Html | None:
         "Seconds are those of the processes that worked on sequences, added up; with several of them the run "
         "takes less. p50 and p95 are medians over sequences. A call is a frame, or an object where it begins."
     )
+    on_gpu = max((run.peak_gpu_mib for run in view.evaluation.runs), default=0.0)
     said = f"Peak of resident memory of a process: {number(peak, 0)} MiB." if peak else ""
-    return join([found, element("p", said), element("p", note, class_="note")])
+    also = f" Peak of GPU memory of a process: {number(on_gpu, 0)} MiB." if on_gpu else ""
+    return join([found, element("p", said, also), element("p", note, class_="note")])
 
 
 def _limited(headings: Sequence[Heading], rows: Sequence[Row], view: View, attention: int = 0) -> Html:

@@ -77,9 +77,12 @@ def _tiles(view: View) -> Iterator[Html]:
         yield _tile(
             "frames/s", number(frames / seconds), f"{number(frames, 0)} frames in {duration(seconds)}"
         )
-    peak = max((run.peak_mib for run in runs), default=0.0)
+    on_gpu = max((run.peak_gpu_mib for run in runs), default=0.0)
+    peak = on_gpu or max((run.peak_mib for run in runs), default=0.0)
     if peak and (summary is None or summary.g is None):  # six figures are too many for a first look
-        yield _tile("memory", f"{number(peak / 1024, 2)} GiB", "highest of any process")
+        yield _tile(
+            "memory", f"{number(peak / 1024, 2)} GiB", f"{'GPU, ' if on_gpu else ''}highest of any process"
+        )
 
 
 def _tile(what: str, value: str, remark: str, *, is_first: bool = False) -> Html:
