@@ -213,6 +213,13 @@ def test_an_object_that_the_truth_does_not_have_is_named(
     assert "ant: no object of the truth is called 007" in capsys.readouterr().err
 
 
+def test_where_all_is_damaged_that_is_the_reason(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoiled(here, lambda folder: (folder / "ant/00002.png").write_bytes(b"no picture"))
+    words = ("data", "--sequences", "ant", "--score-only", "theirs", "--out", "out", "--allow-incomplete")
+    assert call(*words) == 1
+    assert "not scored: ant cannot be scored: " in capsys.readouterr().out
+
+
 def test_scores_of_others_and_runs_keep_out_of_each_others_folder(here: Path, weights: Path) -> None:
     spoiled(here, lambda _: None)
     assert call("data", "--model", str(weights), "--out", "run") == 0

@@ -108,9 +108,10 @@ def finish(
         scored = scorer.score(workers, progress)
         wrong = {one.name: one.error for one in scored if one.error}
         errors |= {name: error for name, error in wrong.items() if name not in errors}
-        if wrong and not allowed:
+        has_scores = any(one.scores for one in scored)
+        if wrong and not (allowed and has_scores):
             reason = f"{_names(wrong)} cannot be scored: {next(iter(wrong.values()))}"
-        elif not any(one.scores for one in scored):
+        elif not has_scores:
             reason = "no frame counts: the truth is not there, or sequences were cut too short"
         else:
             summary, extras = scorer.summarise(scored)
