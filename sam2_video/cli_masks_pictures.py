@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_video.cli_run import RECORD, ModelOptions, check_folder, clear_results, load, locked, model_record
+from sam2_video.cli_run import (
+    RECORD,
+    SHEETS,
+    ModelOptions,
+    check_folder,
+    clear_results,
+    load,
+    locked,
+    model_record,
+)
 from sam2_video.types import PromptError, SinkError, SourceError
 
 if TYPE_CHECKING:
@@ -287,7 +296,7 @@ def _write_sheets(out: Path, files: Mapping[str, Path], run: PictureRun) -> None
             cells.append(Cell(None, f"{file.name}: not readable"))
         elif overlay.is_file():
             cells.append(Cell(overlay, file.name))
-    for old in out.glob("contact_sheet_*.jpg"):
+    for old in [file for pattern in SHEETS for file in out.glob(pattern)]:
         remove(old)
     for first in range(0, len(cells), PER_SHEET):
         page = out / f"contact_sheet_{first // PER_SHEET + 1:02d}.jpg"

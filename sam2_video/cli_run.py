@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from sam2_video.model.sam1 import AnyModel
 
 RECORD = "run.json"
+# Pages of `masks` on folders. Patterns of file names know no "any number of digits".
+SHEETS = tuple(f"contact_sheet_{'[0-9]' * digits}.jpg" for digits in range(2, 7))
 # What runs leave beside that and what `--save` names; `clear_results` removes these and nothing else.
 MORE_RESULTS = (
     "overlay.png",
-    *("json/*.json", "labels/*.png", "overlays/*.jpg", "contact_sheet_*.jpg"),  # of `masks` on pictures
+    *("json/*.json", "labels/*.png", "overlays/*.jpg", *SHEETS),  # of `masks` on pictures
 )
 HIDDEN = ".run"  # in the folder of results: the lock, and what an unfinished run needs to go on
 

@@ -286,3 +286,21 @@ def test_many_pictures_need_several_sheets(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "contact_sheet_09.jpg").write_bytes(b"old")
     cli_masks_pictures._write_sheets(tmp_path, {**files, "x": tmp_path / "x.png"}, run)
     assert sorted(p.name for p in tmp_path.glob("contact*")) == [f"contact_sheet_0{k}.jpg" for k in (1, 2)]
+
+
+def test_only_numbered_sheets_are_replaced(run: Run, tmp_path: Path) -> None:
+    """A file that somebody named after a sheet is not one: it is kept, with and without --overwrite."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    draw(folder / "a.png")
+    words = (folder, *FEW, "--out", out)
+    assert run(*words).code == 0
+    own = [out / f"contact_sheet_{name}.jpg" for name in ("01_marked", "final", "v2", "1")]
+    for file in own:
+        file.write_bytes(b"mine")
+    for number in ("07", "123"):
+        (out / f"contact_sheet_{number}.jpg").write_bytes(b"old")
+    draw(folder / "b.png", 1)
+    assert run(*words).code == 0
+    assert run(*words, "--min-mask-region-area", 4, "--overwrite").code == 0
+    assert sorted(out.glob("contact_sheet_*.jpg")) == sorted([out / "contact_sheet_01.jpg", *own])
+    assert all(file.read_bytes() == b"mine" for file in own)
