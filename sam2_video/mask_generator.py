@@ -198,9 +198,8 @@ class MaskGenerator:
         for first in range(0, len(points), step):
             batch = points[first : first + step]
             logits, iou, clicks = self._decode(batch)
-            logits = clean_logits(
-                logits, options.max_hole_area, options.max_sprinkle_area, options.mask_threshold
-            )
+            # At 0 whatever `mask_threshold` is, as in the reference: its predictor, which cleans, has its own.
+            logits = clean_logits(logits, options.max_hole_area, options.max_sprinkle_area)
             measured = enlarger.measure(logits, options.mask_threshold, options.stability_score_offset)
             stability = np.array([mask.stability for mask in measured], dtype=np.float32)
             boxes = np.array([mask.box for mask in measured], dtype=np.float32).reshape(-1, 4)

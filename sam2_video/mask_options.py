@@ -28,7 +28,8 @@ class MaskOptions:
     `points_per_batch` is the most points that are decoded at once; fewer if memory asks for it.
     `pred_iou_thresh`, `stability_score_thresh` of 0 let everything pass. `min_mask_region_area` is SAM 1's:
     smaller holes and islands, in pixels of the picture, are removed, and duplicates once more.
-    `max_hole_area`, `max_sprinkle_area` are SAM 2's: in pixels of the low-resolution logits, before filters.
+    `max_hole_area`, `max_sprinkle_area` are SAM 2's: in pixels of the low-resolution logits, before filters,
+    told by the sign of the logits whatever `mask_threshold` is.
     `use_m2m` lets the model refine each mask once. Raises PromptError for values that mean nothing.
     """
 

@@ -24,6 +24,7 @@ def generate(model: Any, rgb: np.ndarray, **given: Any) -> list[Record]:
         "stability_score_offset": 1.0, "mask_threshold": 0.0, "box_nms_thresh": 0.7, "crop_n_layers": 0,
         "crop_nms_thresh": 0.7, "crop_overlap_ratio": 512 / 1500, "crop_n_points_downscale_factor": 1,
         "point_grids": None, "min_mask_region_area": 0, "use_m2m": False, "multimask_output": True,
+        "max_hole_area": 0, "max_sprinkle_area": 0,
     }  # fmt: skip
     options |= given
     boxes = [(0, (0, 0, rgb.shape[1], rgb.shape[0]))]
@@ -84,6 +85,7 @@ def judged(
 ) -> Record | None:
     if options["pred_iou_thresh"] > 0 and not iou > options["pred_iou_thresh"]:
         return None
+    logits = swept(logits, options["max_hole_area"], options["max_sprinkle_area"])
     full = predictor.transform.restore(logits[None], predictor.sizes[0])[0]
     threshold, offset = options["mask_threshold"], options["stability_score_offset"]
     inner, outer = (int((full > threshold + sign * offset).sum()) for sign in (1, -1))
@@ -100,6 +102,17 @@ def judged(
         if abs(side - edge) <= 20 and not abs(side - limit) <= 20:
             return None
     return {"mask": mask, "box": box, "iou": iou, "stability": stability}
+
+
+def swept(logits: torch.Tensor, hole: int, speck: int) -> torch.Tensor:
+    """The reference's generator cleans in its predictor, whose threshold it leaves at 0."""
+    out = logits.clone()
+    for limit, side, value in ((hole, logits <= 0, 10.0), (speck, logits > 0, -10.0)):
+        count, labels = cv2.connectedComponents(side.numpy().astype(np.uint8), connectivity=8)
+        for k in range(1, count):
+            if (labels == k).sum() <= limit:
+                out[torch.from_numpy(labels == k)] = value
+    return out
 
 
 def box_of(mask: np.ndarray) -> tuple[int, ...]:
