@@ -283,6 +283,7 @@ def evaluate(
     no_f: e.NoBoundary = False,
     boundary_pixels: e.BoundaryPixels = None,
     measures: e.Measures = None,
+    held_out: e.HeldOut = None,
     out: o.Out = Path("evaluation"),
     submission: e.Submission = None,
 ) -> None:
@@ -292,14 +293,15 @@ def evaluate(
     failed, or no figures can be given.
     """
     from sam2_video import cli_evaluate as run
+    from sam2_video import cli_evaluate_asked as asked
     from sam2_video.cli_workers import Terminated
     from sam2_video.evaluation.plan import ModelSetup
 
-    which = run.DataOptions(data, dataset, split, resolution, every_frame, _names(sequences))
-    scores = run.MeasureOptions(
+    which = asked.DataOptions(data, dataset, split, resolution, every_frame, _names(sequences))
+    scores = asked.MeasureOptions(
         not no_f, boundary_pixels, allow_incomplete, None if measures is None else _names([measures])
     )
-    options = run.EvaluateOptions(
+    options = asked.EvaluateOptions(
         out=out,
         protocols=_names([protocol]) or (),
         seed=seed,
@@ -310,6 +312,7 @@ def evaluate(
         submission=submission,
         score_only=score_only,
         measures=scores,
+        held_out=held_out,
     )
     setup = ModelSetup(model, checkpoint, device, dtype, threads, checked_overrides(overrides))
     say = partial(typer.echo, err=True)

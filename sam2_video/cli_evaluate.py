@@ -4,89 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2_video.cli_evaluate_asked import (
+    IMAGE,
+    DataOptions,
+    EvaluateOptions,
+    known_protocols,
+    refuse,
+    refuse_for_pictures,
+    refuse_for_scores,
+    refuse_out,
+)
 from sam2_video.cli_workers import ended_by_sigterm, local_workers, progress_bar, workers_for
-from sam2_video.types import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from sam2_video.evaluation.finish import ScoreOptions
     from sam2_video.evaluation.locks import Shard
     from sam2_video.evaluation.plan import ModelSetup, Plan
     from sam2_video.evaluation.sequences import DataSet
     from sam2_video.evaluation.workers import Progress, Workers
 
 OK, INCOMPLETE = 0, 1  # exit codes; those of other errors are the command's own
-IMAGE = "image"  # the protocol that looks at pictures one by one
 SHOWN = 8  # names in a message
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Which data."""
-
-    root: Path
-    name: str = "auto"
-    split: str | None = None
-    resolution: str = "480p"
-    every_frame: bool = False
-    sequences: tuple[str, ...] | None = None
-
-    def open(self) -> DataSet:
-        """Open it. Raises DataError."""
-        from sam2_video.evaluation.datasets import open_dataset
-
-        return open_dataset(
-            self.root.resolve(),  # workers may be elsewhere
-            self.name,
-            self.split,
-            resolution=self.resolution,
-            every_frame=self.every_frame,
-            sequences=self.sequences,
-        )
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """How predictions are scored. `boundary_pixels`: reach of F; None: 0.008 of the diagonal."""
-
-    boundary: bool = True
-    boundary_pixels: int | None = None
-    allow_incomplete: bool = False
-    measures: tuple[str, ...] | None = None  # None: those that the authors of the data report
-
-    def options(self, data: DataSet) -> ScoreOptions:
-        """As the evaluation takes them. Raises DataError for an unknown measure."""
-        from sam2_video.evaluation.finish import ScoreOptions
-        from sam2_video.evaluation.measures import MEASURES, usual_measures
-        from sam2_video.evaluation.scores import MetricOptions
-
-        unknown = sorted(set(self.measures or ()) - set(MEASURES))
-        if unknown:
-            raise DataError(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-        metrics = MetricOptions(boundary=self.boundary, allow_incomplete=self.allow_incomplete)
-        if self.boundary_pixels is not None:
-            metrics = replace(metrics, bound=self.boundary_pixels)
-        return ScoreOptions(metrics, usual_measures(data.name) if self.measures is None else self.measures)
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Everything else that was asked for. `ray`: address of a cluster, "local" for one on this machine."""
-
-    out: Path
-    protocols: tuple[str, ...] = ("mask",)
-    seed: int = 0
-    max_frames: int | None = None
-    workers: int | None = None
-    ray: str | None = None
-    shard: str | None = None
-    submission: Path | None = None
-    score_only: Path | None = None
-    measures: MeasureOptions = field(default_factory=MeasureOptions)
 
 
 def check(data: DataOptions, deep: bool, show: Say) -> int:
@@ -116,9 +58,10 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
     from sam2_video.evaluation.submission import served_kind
 
     shard = None if options.shard is None else Shard.parse(options.shard)
-    _refuse(options, known_protocols(), data)
+    refuse_out(data.root, options.out)
+    refuse(options, known_protocols(), data)
     if IMAGE in options.protocols:
-        _refuse_for_pictures(data, options)
+        refuse_for_pictures(data, options)
     if len(options.protocols) > 1:
         check_overview(options.out, options.protocols)
     codes: list[int] = []
@@ -133,7 +76,7 @@ def evaluate(data: DataOptions, setup: ModelSetup, options: EvaluateOptions, sho
         for name in options.protocols:
             out = options.out / name if len(options.protocols) > 1 else options.out
             if name == IMAGE:
-                codes.append(_images(data, setup, options.seed, out, show, rows))
+                codes.append(_images(data, setup, options, out, show, rows))
             else:
                 opened = data.open()
                 if options.submission is not None:
@@ -153,7 +96,8 @@ def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say)
     from sam2_video.evaluation.submission import served_kind
 
     assert options.score_only is not None
-    _refuse_for_scores(data, options)
+    refuse_out(data.root, options.out)
+    refuse_for_scores(data, options)
     opened = data.open()
     if options.submission is not None:
         served_kind(opened)
@@ -181,66 +125,6 @@ def score_only(data: DataOptions, options: EvaluateOptions, show: Say, say: Say)
     show(f"results are in {options.out}")
     withheld = bool(opened.withheld)
     return OK if withheld or not (finished.errors or finished.not_scored) else INCOMPLETE
-
-
-def known_protocols() -> tuple[str, ...]:
-    """Names that `--protocol` takes."""
-    from sam2_video.evaluation.protocols import PROTOCOLS
-
-    return (*PROTOCOLS, IMAGE)
-
-
-def _refuse(options: EvaluateOptions, known: Sequence[str], data: DataOptions) -> None:
-    """Raise ConfigError for what does not go together, before anything is loaded."""
-    unknown = [name for name in options.protocols if name not in known]
-    if unknown or not options.protocols:
-        raise ConfigError(f"--protocol {','.join(options.protocols)}: expected some of {', '.join(known)}")
-    if options.submission is None:
-        return
-    if options.shard is not None:
-        raise ConfigError("--submission needs all sequences: give it to a last call, without --shard")
-    if len(options.protocols) > 1 or options.max_frames is not None:
-        raise ConfigError("--submission takes one protocol and whole sequences: leave out --max-frames")
-    _refuse_part(data)
-
-
-def _refuse_part(data: DataOptions) -> None:
-    """Raise ConfigError for a zip of some sequences only, which no server scores."""
-    if data.sequences is not None:
-        raise ConfigError("--submission needs all sequences: leave out --sequences")
-
-
-def _refuse_for_scores(data: DataOptions, options: EvaluateOptions) -> None:
-    """Raise ConfigError for what would be passed over in silence: masks that are there need no tracking."""
-    chosen = {"--shard": options.shard is not None, "--ray": options.ray is not None}
-    if given := [name for name, is_given in chosen.items() if is_given]:
-        raise ConfigError(
-            f"--score-only scores the masks that are there, in one call, and knows no {', '.join(given)}; "
-            "leave it out, or use --workers N"
-        )
-    if options.submission is not None:
-        if options.max_frames is not None:
-            raise ConfigError("--submission takes whole sequences: leave out --max-frames")
-        _refuse_part(data)
-
-
-def _refuse_for_pictures(data: DataOptions, options: EvaluateOptions) -> None:
-    """Raise ConfigError for what would be passed over in silence: pictures are taken as they are found."""
-    chosen = {
-        "--dataset": data.name != "auto",
-        "--split": data.split is not None,
-        "--resolution": data.resolution != DataOptions.resolution,
-        "--every-frame": data.every_frame,
-        "--sequences": data.sequences is not None,
-        "--max-frames": options.max_frames is not None,
-        "--shard": options.shard is not None,
-        "--submission": options.submission is not None,
-    }
-    if given := [name for name, is_given in chosen.items() if is_given]:
-        raise ConfigError(
-            f"the protocol {IMAGE} clicks on all pictures of DATA, and knows no {', '.join(given)}; leave it "
-            f"out, or run --protocol {IMAGE} by itself, on a folder with the pictures that are meant"
-        )
 
 
 @dataclass(frozen=True)
@@ -295,12 +179,17 @@ class _Run:
 
 
 def _images(
-    data: DataOptions, setup: ModelSetup, seed: int, out: Path, show: Say, rows: list[dict[str, Any]]
+    data: DataOptions,
+    setup: ModelSetup,
+    options: EvaluateOptions,
+    out: Path,
+    show: Say,
+    rows: list[dict[str, Any]],
 ) -> int:
     from sam2_video.evaluation.image_run import run_images
 
     with _picture_bar() as advance:
-        report = run_images(data.root, setup, seed, out, advance)
+        report = run_images(data.root, setup, options.seed, out, advance, options.held_out)
     show(report.table())
     means = {f"{'m' if name.startswith('iou') else ''}{name}": 100 * v for name, v in report.means().items()}
     rows.append({"protocol": IMAGE, **means, "objects": report.objects, "failed": len(report.failed)})

@@ -40,6 +40,15 @@ MaxFrames = Annotated[
     int | None,
     typer.Option(help="Of each sequence, at most: quicker, easier, not comparable.", rich_help_panel=DATA),
 ]
+HeldOut = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="With --protocol image: only this share of the pictures, by a hash of their names.",
+        rich_help_panel=DATA,
+    ),
+]
 Check = Annotated[
     bool,
     typer.Option("--check", help="Look the data over, and track nothing. 1: errors.", rich_help_panel=DATA),

@@ -107,6 +107,10 @@ def test_pictures_are_a_protocol(here: Path, weights: Path, capsys: pytest.Captu
         (("image_size",), "key=value"),
         (("--protocol", "image", "--sequences", "ant"), "knows no --sequences"),
         (("--protocol", "mask,image", "--max-frames", "4", "--shard", "1/2"), "no --max-frames, --shard"),
+        (("--protocol", "image", "--workers", "2", "--no-f"), "no --workers, --no-f"),
+        (("--protocol", "mask,image", "--held-out", "0.5"), "goes with --protocol image alone"),
+        (("--out", "data/runs"), "lies in the data"),
+        (("--score-only", "pred", "--out", "data"), "lies in the data"),
         (("--protocol", "image", "--dataset", "davis2017", "--split", "all"), "no --dataset, --split"),
     ],
 )
@@ -114,9 +118,10 @@ def test_what_is_refused(
     here: Path, weights: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     model = () if "--model" in words else ("--model", str(weights))
-    assert call("data", *words, *model, "--out", "out") == 2
+    out = () if "--out" in words else ("--out", "out")
+    assert call("data", *words, *model, *out) == 2
     assert message in capsys.readouterr().err
-    assert not list(here.glob("out/predictions/*"))
+    assert not list(here.glob("*/**/predictions/*")) and not (here / "data/runs").exists()
 
 
 def test_failures_end_with_one(here: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ Nothing large goes through Ray: its object store is small, and never spills to d
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from sam2_video.evaluation.workers import TRIES, Job, Progress
 from sam2_video.types import ConfigError, Sam2VideoError
 
+SECONDS_TO_ANSWER = 10.0
 STORE = 80 * 2**20  # bytes, close to the least that Ray takes
 # Of a cluster that is started here. Ray makes workers nicer than anything else on the machine (15), on which
 # they then make no progress beside other work.
@@ -121,6 +123,7 @@ class RayWorkers:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run tells nobody that it ran
+        _check_answers(self._address)
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:
             if self._address is not None:
@@ -181,6 +184,20 @@ def _import_ray() -> Any:
             "--workers N on one machine"
         ) from error
     return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Raise Sam2VideoError where nothing listens at HOST:PORT: Ray itself tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise Sam2VideoError(
+            f"there is no Ray cluster to be had at {address}: {error}; give the address that `ray status` or "
+            "`ray start --head` tells, as HOST:6379"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -75,6 +75,7 @@ LAYERS: dict[str, int] = {
     "annotation": 6,
     "cli_annotate": 7,
     "cli_evaluate": 7,
+    "cli_evaluate_asked": 7,
     "cli_workers": 7,
     "cli_evaluate_options": 7,
     "cli_options": 7,

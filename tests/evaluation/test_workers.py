@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sam2_video.evaluation import ray_runner
 from sam2_video.evaluation.ray_runner import RayWorkers
 from sam2_video.evaluation.runner import evaluate
 from sam2_video.evaluation.workers import TRIES, LocalWorkers, OneProcess, Progress
@@ -135,3 +137,23 @@ def test_one_process_gives_its_threads_back() -> None:
     with OneProcess():
         torch.set_num_threads(before + 1)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_an_address_where_nothing_listens_is_told_at_once(form: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        address = form.format(f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(Sam2VideoError, match=f"no Ray cluster to be had at {address}: .*ray status"):
+            RayWorkers(address).__enter__()
+
+
+def test_addresses_without_a_port_are_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("something was connected to")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    for address in (None, "auto", "local", "anyscale://cluster"):
+        ray_runner._check_answers(address)
+    with pytest.raises(AssertionError):
+        ray_runner._check_answers("[::1]:6379")
