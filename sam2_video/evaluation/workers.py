@@ -121,6 +121,7 @@ class LocalWorkers:
     count: int
     devices: Sequence[str | None] = (None,)  # dealt out in turns
     _processes: list[_Process] = field(default_factory=list)
+    _stillborn: int = 0  # processes in a row that ended before they began
 
     @property
     def pids(self) -> list[int]:
@@ -180,7 +181,9 @@ class LocalWorkers:
     def _replace(self, one: _Process) -> None:
         one.process.join()
         one.pipe.close()
-        if not one.is_ready:
+        self._stillborn = 0 if one.is_ready else self._stillborn + 1
+        by_signal = (one.process.exitcode or 0) < 0  # which may strike one and spare the next
+        if self._stillborn >= (TRIES if by_signal else 1):
             raise Sam2VideoError(
                 f"a worker process {_how_it_ended(one.process)} before it began. In a script, call this "
                 'below `if __name__ == "__main__":`, as workers import the script'

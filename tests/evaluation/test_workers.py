@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from sam2_video.evaluation import ray_runner
+from sam2_video.evaluation import workers as local
 from sam2_video.evaluation.ray_runner import RayWorkers
 from sam2_video.evaluation.runner import evaluate
 from sam2_video.evaluation.workers import TRIES, LocalWorkers, OneProcess, Progress
@@ -137,6 +139,41 @@ def test_one_process_gives_its_threads_back() -> None:
     with OneProcess():
         torch.set_num_threads(before + 1)
     assert torch.get_num_threads() == before
+
+
+class Ended:
+    """A process that ended."""
+
+    def __init__(self, exitcode: int) -> None:
+        self.exitcode, self.pid = exitcode, 0
+
+    def join(self, seconds: float | None = None) -> None:
+        pass
+
+    def terminate(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("exitcode", "tries"), [(1, 1), (-9, TRIES)])
+def test_workers_that_end_before_they_begin(
+    exitcode: int, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may strike one and spare the next; what fails by itself will do so again."""
+    begun: list[Ended] = []
+
+    def start(self: LocalWorkers, device: str | None) -> local._Process:
+        ours, theirs = multiprocessing.Pipe()
+        theirs.close()
+        begun.append(Ended(exitcode))
+        return local._Process(begun[-1], ours, device)
+
+    monkeypatch.setattr(LocalWorkers, "_start", start)
+    with pytest.raises(Sam2VideoError, match="before it began"), LocalWorkers(1) as found:
+        list(found.run([SmallJob("a", tmp_path)], Progress()))
+    assert len(begun) == tries
 
 
 @pytest.mark.parametrize("form", ["{}", "ray://{}"])

@@ -20,7 +20,7 @@ from sam2_video.evaluation.report.tables import (
 )
 from sam2_video.evaluation.report.view import View
 from sam2_video.evaluation.results import SequenceRun
-from sam2_video.evaluation.rounds import mean_of_rounds, round_means
+from sam2_video.evaluation.rounds import comparable_rounds, mean_of_rounds, round_means
 from sam2_video.evaluation.score_tables import Line
 
 _FAILED = element("span", " failed", class_="bad")
@@ -114,6 +114,8 @@ def interactions(view: View) -> Html | None:
         f"Means over objects; J&F averaged over 1 to {means[-1].number} interactions: {whole}. An object "
         "that needs no further interaction keeps its last score."
     )
+    if not comparable_rounds(view.evaluation.runs):
+        note = "Sequences failed: this is the mean of those that did not, and compares with nothing."
     return join(
         [
             element("div", plot(axes, [curve], "rounds"), round_table(means), class_="beside"),
