@@ -198,7 +198,7 @@ class MaskGenerator:
         for first in range(0, len(points), step):
             batch = points[first : first + step]
             logits, iou, clicks = self._decode(batch)
-            # At 0 whatever `mask_threshold` is, as in the reference: its predictor, which cleans, has its own.
+            # At 0 whatever `mask_threshold` is: in the reference the predictor cleans, and has its own.
             logits = clean_logits(logits, options.max_hole_area, options.max_sprinkle_area)
             measured = enlarger.measure(logits, options.mask_threshold, options.stability_score_offset)
             stability = np.array([mask.stability for mask in measured], dtype=np.float32)
