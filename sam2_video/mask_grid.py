@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; as a crop: first column and row, and those after the last
 Grid = NDArray[np.float64]  # (P, 2) x, y as shares of width and height, 0 to 1
 
+# Far beyond what is of use (the reference's 32 a side are 1024 clicks), and days of work for one picture.
+MOST_LAYERS = 6  # 5461 crops
+MOST_CLICKS = 10**6  # in all crops of a picture together
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -43,9 +47,13 @@ def point_grid(side: int) -> Grid:
 def layer_grids(side: int, layers: int, downscale: int) -> list[Grid]:
     """One grid for the picture and each of `layers` crop layers, thinner by `downscale` from layer to layer.
 
-    Raises ValueError where a layer would be left without points.
+    Raises ValueError where a layer would be left without points, and for more work than `check_work` allows.
     """
+    check_layers(layers)
+    if side > MOST_CLICKS:  # a number that later arithmetic need not cope with
+        raise ValueError(f"{side} points per side are too many: of all clicks {MOST_CLICKS} is the limit")
     sides = [int(side / downscale**layer) for layer in range(layers + 1)]
+    check_work([count**2 for count in sides], f"{side} points per side with {layers} crop layers")
     if min(sides) < 1:
         raise ValueError(
             f"{side} points per side, {downscale} times fewer in each of {layers} crop layers, leave none in "
@@ -54,8 +62,34 @@ def layer_grids(side: int, layers: int, downscale: int) -> list[Grid]:
     return [point_grid(count) for count in sides]
 
 
+def check_layers(layers: int) -> None:
+    """Raise ValueError for more crop layers than anybody can wait for."""
+    if layers > MOST_LAYERS:
+        raise ValueError(
+            f"{layers} crop layers are too many: layer n looks at 4**n crops, so {MOST_LAYERS} layers, the "
+            f"limit, are {_crops(MOST_LAYERS)} pictures to encode for each picture"
+        )
+
+
+def check_work(clicks: Sequence[int], asked: str) -> None:
+    """Raise ValueError for too many clicks in all; `clicks`: in each crop of layer 0, 1, ..."""
+    total = sum(4**layer * count for layer, count in enumerate(clicks))
+    if total > MOST_CLICKS:
+        crops = _crops(len(clicks) - 1)
+        raise ValueError(
+            f"{asked} come to {total} clicks in {crops} crop{'s' if crops > 1 else ''} of each picture, and "
+            f"{MOST_CLICKS} is the limit; ask for fewer points, fewer layers or a larger "
+            "crop_n_points_downscale_factor"
+        )
+
+
+def _crops(layers: int) -> int:
+    return int(sum(4**layer for layer in range(layers + 1)))
+
+
 def checked_grids(grids: Sequence[Any], layers: int) -> list[Grid]:
     """Custom grids, one for each layer, as arrays. Raises ValueError for what is no such grid."""
+    check_layers(layers)
     if not hasattr(grids, "__len__"):
         raise ValueError(f"point_grids must be a list of grids, one for each layer; got {grids!r}")
     if len(grids) != layers + 1:
@@ -74,6 +108,7 @@ def checked_grids(grids: Sequence[Any], layers: int) -> list[Grid]:
         if not ((points >= 0) & (points <= 1)).all():
             raise ValueError("points of a grid are shares of width and height, from 0 to 1")
         out.append(points)
+    check_work([len(grid) for grid in out], f"these point_grids with {layers} crop layers")
     return out
 
 

@@ -305,6 +305,19 @@ def test_small_regions_as_of_whole_pictures(seed: int, area: int) -> None:
         ({"points_per_side": 4, "point_grids": [[(0.5, 0.5)]]}, "either points_per_side or point_grids"),
         ({"point_grids": [[(2, 2)]]}, "from 0 to 1"),
         ({"crop_n_layers": 6}, "leave none in the last"),
+        (
+            {"points_per_side": 2000},
+            "2000 points per side with 0 .* come to 4000000 clicks in 1 crop of each",
+        ),
+        ({"points_per_side": 10**400}, "points per side are too many"),
+        ({"points_per_side": 900, "crop_n_layers": 1}, "come to 1620000 clicks in 5 crops of each picture"),
+        ({"crop_n_layers": 7}, "7 crop layers are too many.*6 layers, the limit, are 5461 pictures"),
+        ({"crop_n_layers": 10**9}, "crop layers are too many"),
+        (
+            {"point_grids": [np.full((900, 2), 0.5)] * 7, "crop_n_layers": 6},
+            "point_grids with 6 crop layers come to 4914900 clicks in 5461 crops",
+        ),
+        ({"point_grids": [], "crop_n_layers": 40}, "40 crop layers are too many"),
         ({"crop_n_layers": -1}, "crop_n_layers must be a whole number"),
         ({"pred_iou_thresh": "0.8"}, "pred_iou_thresh must be a finite number"),
         ({"pred_iou_thresh": True}, "pred_iou_thresh must be a finite number"),
@@ -321,6 +334,13 @@ def test_small_regions_as_of_whole_pictures(seed: int, area: int) -> None:
 def test_options_that_mean_nothing(given: dict, complaint: str) -> None:
     with pytest.raises(PromptError, match=complaint):
         MaskOptions(points_per_side=4, crop_n_points_downscale_factor=2).but(**given)
+
+
+def test_the_most_that_may_be_asked_for() -> None:
+    assert len(MaskOptions(points_per_side=1000).grids[0]) == 10**6
+    deep = MaskOptions(points_per_side=64, crop_n_layers=6, crop_n_points_downscale_factor=2)
+    assert [len(grid) for grid in deep.grids] == [4096, 1024, 256, 64, 16, 4, 1]
+    assert sum(crop.layer >= 0 for crop in crops_of((600, 800), 6, 0.2)) == 5461
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
