@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sam2_video.evaluation import ray_runner
-from sam2_video.evaluation import workers as local
+from sam2_video.evaluation import workers as worker_module
 from sam2_video.evaluation.ray_runner import RayWorkers
 from sam2_video.evaluation.runner import evaluate
 from sam2_video.evaluation.workers import TRIES, LocalWorkers, OneProcess, Progress
@@ -164,11 +164,11 @@ def test_workers_that_end_before_they_begin(
     """A signal may strike one and spare the next; what fails by itself will do so again."""
     begun: list[Ended] = []
 
-    def start(self: LocalWorkers, device: str | None) -> local._Process:
+    def start(self: LocalWorkers, device: str | None) -> worker_module._Process:
         ours, theirs = multiprocessing.Pipe()
         theirs.close()
         begun.append(Ended(exitcode))
-        return local._Process(begun[-1], ours, device)
+        return worker_module._Process(begun[-1], ours, device)
 
     monkeypatch.setattr(LocalWorkers, "_start", start)
     with pytest.raises(Sam2VideoError, match="before it began"), LocalWorkers(1) as found:
