@@ -136,6 +136,7 @@ class _Finder:
 
     def __init__(self, pictures: Mapping[str, Path]) -> None:
         self._keys = list(pictures)
+        self._by_file = {file.name: key for key, file in pictures.items()}
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self.missing: list[str] = []
         for key, file in pictures.items():
@@ -144,6 +145,8 @@ class _Finder:
 
     def find(self, picture: Picture) -> str | None:
         """Return the name of its results; None where it is not here. Raises PromptError."""
+        if picture.name in self._by_file:  # a.jpg, also where there is a.jpg.png
+            return self._by_file[picture.name]
         found = self._by_name.get(picture.name, []) if picture.name else []
         if len(found) > 1:
             raise PromptError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
-from sam2_video.annotation.files import Record, picture_file
+from sam2_video.annotation.files import IDS, Record, picture_file
 from sam2_video.mask_runs import Runs
 from sam2_video.sinks.base import finish, part_name, remove, reported
 from sam2_video.sinks.names import NAMELESS
@@ -19,14 +19,16 @@ from sam2_video.types import DataError
 Outlines = Literal["rle", "polygons"]
 COCO, REVIEW = "coco.json", "review.json"
 DECIMALS = 2  # of corners, in pixels
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError)  # what odd JSON leads to
 
 
 def write_coco(
-    out: Path, records: Iterable[Record], categories: Mapping[str, int], outlines: Outlines = "rle"
+    out: Path, records: Iterable[Record], categories: MutableMapping[str, int], outlines: Outlines = "rle"
 ) -> int:
     """Write OUT/coco.json from the files of pictures that are done; returns the number of annotations.
 
-    Memory does not grow with their number. Raises SinkError, and DataError for a file that was changed.
+    Classes that people wrote into those files join `categories`, with the next numbers. Memory does not grow
+    with the number of annotations. Raises SinkError, and DataError for a file that cannot be used any more.
     """
     done = [record for record in records if not record.error and not record.is_clip]
     count = 0
@@ -36,7 +38,13 @@ def write_coco(
         for record in done:
             for entry in read_annotations(out, "annotations", record):
                 count += 1
-                yield json.dumps(_coco(entry, record, categories, outlines))
+                category = entry.get("category", NAMELESS)
+                number = categories.setdefault(category, len(categories) + 1)
+                try:
+                    text = json.dumps(_coco(entry, record, number, outlines))
+                except DAMAGE as error:
+                    raise _unusable(picture_file(out, "annotations", record.name), error) from error
+                yield text
 
     def text() -> Iterator[str]:
         yield '{"info": {"description": "sam2_video"}, "licenses": [], "images": '
@@ -66,18 +74,46 @@ def write_review_list(out: Path, records: Iterable[Record]) -> int:
 def read_annotations(out: Path, folder: str, record: Record) -> list[dict[str, Any]]:
     """The annotations of a picture, those for a person with the folder "undecided".
 
-    Raises DataError where the file was changed by somebody else.
+    Raises DataError where somebody changed the file to what cannot be used.
     """
     if folder not in record.files:
         return []
     path = picture_file(out, folder, record.name)
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["annotations"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"cannot read {path}, which this run or an earlier one wrote ({error}); remove it, and the same "
-            "command makes it again"
-        ) from error
+        entries = list(json.loads(path.read_text(encoding="utf-8"))["annotations"])
+        known: set[int] = set()
+        for place, entry in enumerate(entries):
+            if problem := _problem(entry, record, known):
+                raise ValueError(f"entry {place}: {problem}")
+            known.add(entry["id"])
+    except (OSError, *DAMAGE) as error:
+        raise _unusable(path, error) from error
+    return entries
+
+
+def _unusable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"cannot use {path}, which was changed since it was written ({error!r}); mend it, or remove it and "
+        "the same command makes it again"
+    )
+
+
+def _problem(entry: Mapping[str, Any], record: Record, known: Collection[int]) -> str:
+    """Say what is wrong with an entry that a person may have written; "" if nothing is."""
+    assert record.size is not None
+    if missing := [key for key in ("id", "segmentation", "bbox", "area") if key not in entry]:
+        return f"it has no {' and no '.join(missing)}"
+    number, drawn = entry["id"], entry["segmentation"]
+    if type(number) is not int or number in known or number // IDS != record.image_id:
+        first = record.image_id * IDS
+        return f"id {number!r} is not a number of its own from {first + 1} to {first + IDS - 1}"
+    if not isinstance(entry.get("category", ""), str):
+        return f"category {entry['category']!r} is no name"
+    if isinstance(drawn, list):
+        return ""  # polygons, drawn by a person
+    if list(drawn["size"]) != list(record.size):
+        return f"its segmentation is of the size {drawn['size']}, the picture's is {list(record.size)}"
+    return "" if isinstance(drawn["counts"], str | list) else "its segmentation is none"
 
 
 def _image(record: Record) -> dict[str, Any]:
@@ -86,17 +122,15 @@ def _image(record: Record) -> dict[str, Any]:
     return {"id": record.image_id, "file_name": record.file_name, "width": width, "height": height}
 
 
-def _coco(
-    entry: Mapping[str, Any], record: Record, categories: Mapping[str, int], outlines: Outlines
-) -> dict[str, Any]:
+def _coco(entry: Mapping[str, Any], record: Record, category: int, outlines: Outlines) -> dict[str, Any]:
     drawn: Any = entry["segmentation"]
-    if outlines == "polygons":
+    if outlines == "polygons" and not isinstance(drawn, list):
         drawn = _polygons(drawn)
     more = ("predicted_iou", "stability_score", "score", "input_box", "name")
     return {
         "id": entry["id"],
         "image_id": record.image_id,
-        "category_id": categories[entry.get("category", NAMELESS)],
+        "category_id": category,
         "segmentation": drawn,
         "area": entry["area"],
         "bbox": entry["bbox"],
@@ -107,7 +141,11 @@ def _coco(
 
 def _polygons(segmentation: Mapping[str, Any]) -> list[list[float]]:
     height, width = segmentation["size"]
-    runs = Runs.of_lengths(expand_runs(segmentation["counts"], (height, width)))
+    counts = segmentation["counts"]
+    lengths = expand_runs(counts, (height, width)) if isinstance(counts, str) else segmentation
+    if sum(lengths["counts"]) != height * width:
+        raise ValueError("a segmentation covers another number of pixels than the picture has")
+    runs = Runs.of_lengths({"size": [height, width], "counts": list(lengths["counts"])})
     rings = polygons(runs.window()) if runs.area else []
     return [(ring + runs.box[:2]).round(DECIMALS).ravel().tolist() for ring in rings]
 
@@ -115,7 +153,7 @@ def _polygons(segmentation: Mapping[str, Any]) -> list[list[float]]:
 def _review(out: Path, record: Record) -> dict[str, Any]:
     keys = ("id", "doubts", "predicted_iou", "stability_score", "bbox", "area")
     masks = [
-        {key: entry[key] for key in keys}
+        {key: entry[key] for key in keys if key in entry}
         for folder in ("annotations", "undecided")
         for entry in read_annotations(out, folder, record)
         if entry.get("doubts")

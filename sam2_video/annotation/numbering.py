@@ -5,9 +5,11 @@ A folder of results may grow: pictures that join it later get the next numbers, 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from sam2_video.sources.folder import PICTURE_TYPES, natural_key
 from sam2_video.sources.pages import count_pages
 from sam2_video.types import DataError, SourceError
 
+LONGEST, CUT = 200, 40  # bytes of the names of results, which get endings; letters of one that is cut
 VIDEO_TYPES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
 
@@ -109,7 +112,8 @@ class Numbering:
     def take(self, pictures: Iterable[Path]) -> dict[str, Path]:
         """Number new pictures, and return the name of the results of all of these.
 
-        That is the file's name without its suffix, with it where that would not tell it from others.
+        That is the file's name without its suffix, with it where that would not tell it from others; in the
+        last resort, as for names that leave no room for a suffix, its first letters and its number.
         """
         pictures = list(pictures)
         known = {file: name for name, file in self.files.items()}
@@ -117,13 +121,16 @@ class Numbering:
         stems = Counter(name.lower() for name in self.files)
         stems.update(file.stem.lower() for file in pictures if file.name not in known)
         last = max(self.ids.values(), default=0)
+        taken = {name.lower() for name in self.files}
         out = {}
         for file in pictures:
             name = known.get(file.name)
             if name is None:
-                name = file.stem if stems[file.stem.lower()] == 1 else file.name
-                self.files[name] = file.name
                 last += 1
+                wanted = [file.stem, file.name] if stems[file.stem.lower()] == 1 else [file.name]
+                name = _free_name(wanted, last, taken)
+                taken.add(name.lower())
+                self.files[name] = file.name
                 self.ids[name] = last
             out[name] = file
         return out
@@ -132,6 +139,17 @@ class Numbering:
         """Number new classes."""
         for name in names:
             self.categories.setdefault(name, len(self.categories) + 1)
+
+
+def _free_name(wanted: Sequence[str], number: int, taken: Container[str]) -> str:
+    """The first of these names that nobody has and that files can have, or one made of letters and number."""
+    begin = wanted[0][:CUT]
+    made = (f"{begin}_{number}{'_' * k}" for k in range(LONGEST))
+    return next(
+        name
+        for name in chain(wanted, made)
+        if len(os.fsencode(name)) <= LONGEST and name.lower() not in taken
+    )
 
 
 def stable_order(numbering: Numbering) -> list[tuple[str, int]]:

@@ -153,7 +153,9 @@ def check_free(out: Path, names: Iterable[str]) -> None:
 
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write OUT/manifest.json, whole or not at all. Raises SinkError."""
-    write_whole(out / NAME, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    # Names of files that are no UTF-8 hold lone surrogates, which JSON takes as \udcXX.
+    write_whole(out / NAME, text.encode("utf-8", "backslashreplace"))
 
 
 def check_same(out: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

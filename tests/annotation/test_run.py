@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from sam2_video.annotation.files import IDS, Record, clip_name
 from sam2_video.evaluation.locks import run_lock
 from sam2_video.evaluation.ray_runner import RayWorkers
 from sam2_video.evaluation.workers import LocalWorkers, Progress
-from sam2_video.types import CheckpointError, PromptError, SinkError, SourceError
+from sam2_video.types import CheckpointError, DataError, PromptError, SinkError, SourceError
 from tests.annotation.toys import make_pictures, picture, plan
 from tests.evaluation.small import contents, save_toy
 
@@ -356,3 +358,58 @@ def test_pictures_that_move(weights: Path, tmp_path: Path) -> None:
     outcome = run(tmp_path / "pics", how, tmp_path / "out", progress=tell)
     assert "holds 3 pictures; annotate it as a clip" in outcome.failed["moves.gif"]
     assert outcome.done == 1 and any("left out, as clips" in text and "clip.mp4" in text for text in told)
+
+
+def test_no_picture_takes_the_name_of_another(weights: Path, tmp_path: Path) -> None:
+    long, other = "x" * 249 + ".png", "x" * 249 + ".bmp"
+    make_pictures(tmp_path / "pics", ["a.jpg", "a.jpg.png", "a.png", long, other])
+    outcome = run(tmp_path / "pics", plan(weights), tmp_path / "out")
+    assert (outcome.done, outcome.failed) == (5, {})
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.jpg", "a.jpg.png", "a.png", other, long]
+    assert len(list((tmp_path / "out/annotations").iterdir())) == 5
+    assert run(tmp_path / "pics", plan(weights), tmp_path / "out").kept == 5
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_names_that_are_no_text(weights: Path, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pics", ["a.png", "broken.png"])
+    for name in ("a", "broken"):
+        (tmp_path / f"pics/{name}.png").rename(tmp_path / "pics" / os.fsdecode(name.encode() + b"\xff.png"))
+    outcome = run(tmp_path / "pics", plan(weights), tmp_path / "out")
+    assert (outcome.done, list(outcome.failed)) == (1, ["broken\udcff.png"])
+    assert "a\N{REPLACEMENT CHARACTER}.png" in (tmp_path / "out/review.html").read_text(encoding="utf-8")
+    assert run(tmp_path / "pics", plan(weights), tmp_path / "out").kept == 1
+
+
+def test_what_people_edit(weights: Path, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pics", ["a.png", "b.png"])
+    run(tmp_path / "pics", plan(weights), tmp_path / "out")
+    path = tmp_path / "out/annotations/a.json"
+    found = json.loads(path.read_text())
+    drawn = {"id": IDS + 900, "segmentation": [[1, 1, 9, 1, 9, 9]], "bbox": [1, 1, 8, 8], "area": 32}
+    first = found["annotations"][0]
+    listed = {**first, "id": IDS + 901, "segmentation": {"size": [48, 80], "counts": [0, 48 * 80]}}
+    edited = {**found, "annotations": [{**first, "category": "dog"}, drawn, listed]}
+    path.write_text(json.dumps(edited))
+    for outlines in ("rle", "polygons"):
+        run(tmp_path / "pics", replace(plan(weights), outlines=outlines), tmp_path / "out")
+        coco = COCO(str(tmp_path / "out/coco.json"))
+        anns = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+        assert [coco.cats[one["category_id"]]["name"] for one in anns] == ["dog", "object", "object"]
+        assert coco.annToMask(anns[1]).sum() > 0 and coco.annToMask(anns[2]).all()
+    # Every entry that cannot be used is told, with the file.
+    wrong = {
+        "it has no area": {key: value for key, value in first.items() if key != "area"},
+        "is not a number of its own from 100001 to 199999": drawn,
+        "category 3 is no name": {**first, "category": 3},
+        r"is of the size \[8, 8\]": {**first, "segmentation": {"size": [8, 8], "counts": "0"}},
+        "another number of pixels": {**first, "segmentation": {"size": [48, 80], "counts": "1"}},
+        "TypeError": None,
+    }
+    for said, entry in wrong.items():
+        path.write_text(json.dumps({**found, "annotations": [drawn, entry]}))
+        with pytest.raises(DataError, match=rf"a\.json, which was changed.*{said}.*mend it, or remove"):
+            run(tmp_path / "pics", replace(plan(weights), outlines="polygons"), tmp_path / "out")
+    path.unlink()
+    assert run(tmp_path / "pics", plan(weights), tmp_path / "out").done == 1
