@@ -21,6 +21,8 @@ from sam2_video.types import FrameResult, ObjectInfo, SinkError
 
 _log = logging.getLogger(__name__)
 SMALL, MEDIUM = 32**2, 96**2  # pixels: where the buckets of SA-V's README end
+FRAMES = 0  # key of the entries of frames
+OFFSET = 1.0  # of logits: how far the threshold of masks moves where their stability is measured
 
 
 @dataclass
@@ -34,6 +36,7 @@ class _Masklet:
     area: int = 0
     changes: int = 0  # of visibility, after the first appearance
     edited: int = 0
+    chain: int = 0  # key of its stability scores
 
     def see(self, frame: int, mask: CocoMask, info: ObjectInfo) -> None:
         """Take a frame on which the masklet is visible; `frame` counts the frames written."""
@@ -51,7 +54,8 @@ class SavSink(TextSink):
     out, are there without a mask. The rate is the stride where the run is on multiples of it, else what
     divides stride and frames (mostly 1); the key `annot_sample_rate` holds it. An entry lists all masklets,
     in the order of `masklet_id`, which holds object ids; an object that is never seen is left out. `kind` is
-    "manual" for masklets that somebody prompted, "auto" for those that nobody did.
+    "manual" for masklets that somebody prompted, "auto" for those that nobody did. Only the latter have
+    `masklet_stability_score`: for each masklet a number for each entry of `masklet`, 0 where it has no mask.
     """
 
     def __init__(
@@ -89,12 +93,15 @@ class SavSink(TextSink):
             mask = CocoMask.of(result, row)
             known = self._masklets.get(object_id)
             if mask.area:
-                known = self._masklets.setdefault(object_id, _Masklet(result.frame, self._written))
+                known = known or _Masklet(result.frame, self._written, chain=FRAMES + 1 + len(self._masklets))
+                self._masklets[object_id] = known
                 known.see(self._written, mask, result.info_of(row))
                 masks[object_id] = mask.segmentation["counts"]
-            if known is not None:
+                if self._kind == "auto":
+                    self._entries.append(known.chain, json.dumps([result.frame, _stability(result, row)]))
+            if known is not None and self._kind == "manual":  # by a person: automatic prompts are none
                 known.edited += is_prompted(result, row)
-        self._entries.append(0, json.dumps([result.frame, list(masks.items())]))
+        self._entries.append(FRAMES, json.dumps([result.frame, list(masks.items())]))
         self._written += 1
 
     def ending(self) -> Iterator[str]:
@@ -107,6 +114,8 @@ class SavSink(TextSink):
             )
         yield json.dumps(self._video())[:-1] + ', "masklet": '
         yield from json_list(self._frame_entries())
+        yield ', "masklet_stability_score": '
+        yield from json_list(map(self._stabilities, self._masklets.values()))
         yield ", " + json.dumps(self._table())[1:] + "\n"
 
     def release(self) -> None:
@@ -117,7 +126,7 @@ class SavSink(TextSink):
         nothing = {"size": size, "counts": compress_runs({"size": size, "counts": [size[0] * size[1]]})}
         empty = json.dumps([nothing] * len(self._masklets))
         next_place = 0
-        for text in self._entries.read(0):
+        for text in self._entries.read(FRAMES):
             frame, pairs = json.loads(text)
             place = frame // self._rate
             yield from [empty] * (place - next_place)
@@ -125,6 +134,16 @@ class SavSink(TextSink):
             entry = [{"size": size, "counts": masks[k]} if k in masks else nothing for k in self._masklets]
             yield json.dumps(entry)
             next_place = place + 1
+
+    def _stabilities(self, masklet: _Masklet) -> str:
+        """The stability scores of a masklet as JSON."""
+        if self._kind == "manual":
+            return "null"
+        scores = [0.0] * ((self._last or 0) // self._rate + 1)
+        for text in self._entries.read(masklet.chain):
+            frame, score = json.loads(text)
+            scores[frame // self._rate] = score
+        return json.dumps(scores)
 
     def _video(self) -> dict[str, Any]:
         seen = 0 if self._last is None else self._last + 1
@@ -156,13 +175,19 @@ class SavSink(TextSink):
             "masklet_frame_count": [self._written] * len(all_of_them),
             "masklet_edited_frame_count": [masklet.edited for masklet in all_of_them],
             "masklet_type": [self._kind] * len(all_of_them),
-            "masklet_stability_score": [None] * len(all_of_them),
             "masklet_num": len(all_of_them),
             # SA-V has no names and no rate; its readers pass over keys that they do not know.
             "annot_sample_rate": self._rate,
             "masklet_name": [masklet.info.name for masklet in all_of_them],
             "masklet_category": [masklet.info.category for masklet in all_of_them],
         }
+
+
+def _stability(result: FrameResult, row: int) -> float:
+    """IoU of the masks at a higher and a lower threshold, as SAM's automatic masks are judged by."""
+    logits = result.logits[row]
+    outer = int((logits > -OFFSET).sum())
+    return round(int((logits > OFFSET).sum()) / outer, 4) if outer else 0.0
 
 
 def bucket(area: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from sam2_video.sinks import SavSink
@@ -96,6 +98,30 @@ def test_what_is_said_of_masklets(tmp_path: Path) -> None:
     assert data["masklet_edited_frame_count"] == [1, 1, 0]
     assert data["masklet_type"] == ["manual"] * 3 and data["masklet_num"] == 3
     assert data["masklet_name"][0] == "left cup" and data["masklet_category"][0] == "cup"
+
+
+def test_automatic_masklets(tmp_path: Path) -> None:
+    assert written(tmp_path)["masklet_stability_score"] == [None] * 3, "SA-V has them of automatic ones only"
+    with SavSink(tmp_path, "auto", kind="auto") as sink:
+        for result in story():
+            sure = torch.where(result.logits > 0, 5.0, -5.0)
+            sure[:, :1] = -0.5  # a strip that only a lower threshold takes
+            write(sink, [replace(result, logits=sure)])
+    data = json.loads((tmp_path / "auto_auto.json").read_text())
+    assert data["masklet_type"] == ["auto"] * 3
+    assert data["masklet_edited_frame_count"] == [0, 0, 0], "nobody edited them, though they were prompted"
+    scores = data["masklet_stability_score"]
+    assert [len(one) for one in scores] == [len(data["masklet"])] * 3
+    strip = story()[0].logits.shape[2]
+    checked = 0
+    for place, entry in enumerate(data["masklet"]):
+        for mine, runs in zip(scores, entry, strict=True):
+            area = int(coco_mask.area(runs))
+            assert (mine[place] > 0) == (area > 0)
+            if area:
+                assert mine[place] == pytest.approx(area / (area + strip), abs=1e-4)
+                checked += 1
+    assert checked > 5
 
 
 def test_buckets(tmp_path: Path) -> None:
