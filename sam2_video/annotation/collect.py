@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,8 @@ def read_annotations(out: Path, folder: str, record: Record) -> list[dict[str, A
     if folder not in record.files:
         return []
     path = picture_file(out, folder, record.name)
+    if folder == "undecided" and not path.exists():
+        return []  # somebody has decided
     try:
         entries = list(json.loads(path.read_text(encoding="utf-8"))["annotations"])
         known: set[int] = set()
@@ -89,6 +92,23 @@ def read_annotations(out: Path, folder: str, record: Record) -> list[dict[str, A
     except (OSError, *DAMAGE) as error:
         raise _unusable(path, error) from error
     return entries
+
+
+def as_it_is(out: Path, record: Record) -> Record:
+    """A record without the reasons that are settled: masks that somebody decided on have no doubts any more.
+
+    Raises DataError as `read_annotations` does.
+    """
+    if record.error or record.is_clip or not record.reasons:
+        return record
+    kept, undecided = (read_annotations(out, folder, record) for folder in ("annotations", "undecided"))
+    open_still = {"prompt", "empty"} if kept else {"prompt", "empty", "no mask", "no prompt"}
+    open_still |= {word for entry in (*kept, *undecided) for word in entry.get("doubts", ())}
+    return replace(
+        record,
+        reasons=tuple(word for word in record.reasons if word in open_still),
+        counts={**record.counts, "kept": len(kept), "doubted": len(undecided)},
+    )
 
 
 def _unusable(path: Path, error: Exception) -> DataError:

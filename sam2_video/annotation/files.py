@@ -89,14 +89,15 @@ def read_record(out: Path, name: str) -> Record | None:
 
 
 def is_done(out: Path, record: Record | None) -> bool:
-    """Was this picture or clip annotated, and are its files there? What people changed in them is theirs."""
-    if record is None or record.error or not {"annotations", MASKLETS} & set(record.files):
+    """Was this picture or clip annotated, and is what came of it there?
+
+    What people changed is theirs, and who has decided may remove what was undecided: that is not made again.
+    """
+    if record is None or record.error:
         return False
-    paths = [
-        masklets_file(out, record) if folder == MASKLETS else picture_file(out, folder, record.name)
-        for folder in record.files
-    ]
-    return all(path.is_file() for path in paths)
+    if MASKLETS in record.files:
+        return masklets_file(out, record).is_file()
+    return "annotations" in record.files and picture_file(out, "annotations", record.name).is_file()
 
 
 def write_findings(out: Path, record: Record, rgb: NDArray[np.uint8], findings: Findings) -> Record:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sam2_video.annotation.asked import Ask, Asked, Sources, read_asked
 from sam2_video.annotation.clips import ClipJob
-from sam2_video.annotation.collect import Outlines, write_coco, write_review_list
+from sam2_video.annotation.collect import Outlines, as_it_is, write_coco, write_review_list
 from sam2_video.annotation.files import RECORDS, Record, hash_asks, is_done, read_record
 from sam2_video.annotation.job import PictureJob
 from sam2_video.annotation.numbering import Material, Numbering, not_here, stable_order
@@ -234,7 +234,7 @@ class _Run:
     def _finish(self, done: int, kept: int, failed: Mapping[str, str]) -> Outcome:
         """Write what all pictures of the folder came to, those of earlier calls too."""
         known = [read_record(self.out, name) for name, _ in stable_order(self.numbering)]
-        records = [record for record in known if record is not None]
+        records = [as_it_is(self.out, record) for record in known if record is not None]
         annotations = write_coco(self.out, records, self.numbering.categories, self.plan.outlines)
         to_review = write_review_list(self.out, records)
         summary = Summary(self.plan.settings, self.manifest["model"]["name"], dict(self.numbering.categories))

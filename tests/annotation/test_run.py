@@ -413,3 +413,30 @@ def test_what_people_edit(weights: Path, tmp_path: Path) -> None:
             run(tmp_path / "pics", replace(plan(weights), outlines="polygons"), tmp_path / "out")
     path.unlink()
     assert run(tmp_path / "pics", plan(weights), tmp_path / "out").done == 1
+
+
+def test_who_has_decided_is_asked_no_more(done: Path, weights: Path, tmp_path: Path) -> None:
+    how = plan(weights, mode="semi", sure_iou=0.0, sure_stability=2.0)  # nothing is sure
+    first = run(done / "pics", how, tmp_path)
+    kept, left = tmp_path / "annotations/a.json", tmp_path / "undecided/a.json"
+    accepted = json.loads(left.read_text())["annotations"][0]
+    assert accepted.pop("doubts") == ["stability"]
+    edited = {**json.loads(kept.read_text()), "annotations": [accepted]}
+    kept.write_text(json.dumps(edited))
+    count = len(json.loads(left.read_text())["annotations"])
+    left.unlink()
+    (tmp_path / "thumbnails/a.jpg").unlink()
+    second = run(done / "pics", how, tmp_path)
+    assert (second.done, second.kept) == (0, 4)
+    assert json.loads(kept.read_text()) == edited and not left.exists(), "the person's work is lost"
+    assert (second.annotations, second.undecided) == (1, first.undecided - count)
+    listed = json.loads((tmp_path / "review.json").read_text())["pictures"]
+    assert "a.png" not in {one["file_name"] for one in listed}
+    assert second.to_review == first.to_review - 1
+    card = (
+        (tmp_path / "review.html")
+        .read_text(encoding="utf-8")
+        .split('<article id="p1"')[1]
+        .split("</article>")[0]
+    )
+    assert "1 kept" in card and "to decide on" not in card
