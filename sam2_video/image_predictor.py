@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_video.image_embedding import Identity, ImageEmbedding, load_embedding, save_embedding
+from sam2_video.image_prompts import Said, batch_labels, batch_tensor, per_object, picture_prompt
 from sam2_video.image_result import ImageBatch, ImageResult, MaskRules
-from sam2_video.model.sam1 import SAM1, AnyModel
+from sam2_video.model.sam1 import SAM1, AnyModel, check_model
 from sam2_video.sources import read_picture
-from sam2_video.transforms import FrameTransform, PaddedTransform, Resize, check_integer, make_prompt
-from sam2_video.types import Prompt, PromptError, PromptTensors, Recall, Sam2VideoError
+from sam2_video.transforms import FrameTransform, PaddedTransform, Resize, check_integer
+from sam2_video.types import PromptError, PromptTensors, Recall, Sam2VideoError
 
 __all__ = ["ImageBatch", "ImagePredictor", "ImageResult", "MaskRules"]
 
@@ -31,7 +32,7 @@ class ImagePredictor:
     """Find objects in pictures: `set_image`, then `predict` as often as you like.
 
     `resize`: see `transform_for`. `mask_threshold`, `max_hole_area`, `max_sprinkle_area`: see `MaskRules`.
-    Raises ValueError for settings that mean nothing.
+    Raises ValueError for settings that mean nothing, ConfigError for what is no model.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ImagePredictor:
         max_hole_area: int = 0,
         max_sprinkle_area: int = 0,
     ) -> None:
+        check_model(model, type(self).__name__)
         if not isinstance(mask_threshold, int | float | np.number) or not isfinite(mask_threshold):
             raise ValueError(f"mask_threshold must be a finite number; got {mask_threshold!r}")
         check_integer(max_hole_area, "max_hole_area")
@@ -93,8 +95,8 @@ class ImagePredictor:
         several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
         if not several or not len(images):
             raise PromptError(f"set_images takes a list of pictures; got {type(images).__name__}, or none")
-        if batch < 1:
-            raise ValueError(f"pictures are encoded one or more at a time; got batch={batch}")
+        if check_integer(batch, "batch") < 1:
+            raise PromptError(f"pictures are encoded one or more at a time; got batch={batch}")
         seen: list[ImageEmbedding] = []
         for start in range(0, len(images), batch):
             seen += self._encode([picture_rgb(image) for image in images[start : start + batch]])
@@ -150,8 +152,11 @@ class ImagePredictor:
     def _picture(self, picture: int) -> ImageEmbedding:
         if not self._seen:
             raise Sam2VideoError("there is no picture yet; call set_image first")
-        if isinstance(picture, bool) or not 0 <= picture < len(self._seen):
-            raise PromptError(f"there is no picture {picture!r}: {len(self._seen)} are set, counted from 0")
+        whole = isinstance(picture, int | np.integer) and not isinstance(picture, bool)
+        if not whole or not 0 <= picture < len(self._seen):
+            raise PromptError(
+                f"there is no picture {picture!r}: {len(self._seen)} are set, counted from 0 in whole numbers"
+            )
         return self._seen[picture]
 
     # Prompts
@@ -162,6 +167,7 @@ class ImagePredictor:
         points: Any = None,
         labels: Any = None,
         box: Any = None,
+        mask: Any = None,
         mask_logits: Any = None,
         multimask: bool = True,
         picture: int = 0,
@@ -169,12 +175,14 @@ class ImagePredictor:
         """Find the object that a prompt in pixels of the picture means.
 
         `points`: (x, y) pairs; `labels`: 1 on the object, 0 off it (left out: all on it); `box`: x0, y0, x1,
-        y1. `mask_logits`: logits of an earlier result, (S/4, S/4) or (1, S/4, S/4), to be refined. With
-        `multimask` three alternatives come back (right for a single click), else one mask. Raises
+        y1. To be refined, alone or with points and a box: `mask`, (H, W) of the picture, bool or numbers with
+        one value besides 0; or else `mask_logits`, logits of an earlier result, (S/4, S/4) or (1, S/4, S/4).
+        With `multimask` three alternatives come back (right for a single click), else one mask. Raises
         PromptError, and Sam2VideoError if there is no picture yet.
         """
-        prompt = self._prompt(picture, points, labels, box, mask_logits)
-        return self._find([prompt], picture, multimask)[0]
+        said = {"points": points, "labels": labels, "box": box, "mask": mask, "mask_logits": mask_logits}
+        size = self._picture(picture).size
+        return self._find([picture_prompt(self.transform, size, **said)], picture, multimask)[0]
 
     def predict_many(
         self,
@@ -182,6 +190,7 @@ class ImagePredictor:
         points: Sequence[Any] | None = None,
         labels: Sequence[Any] | None = None,
         boxes: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
         mask_logits: Sequence[Any] | None = None,
         multimask: bool = True,
         picture: int = 0,
@@ -191,18 +200,15 @@ class ImagePredictor:
         Each argument holds an entry for every object, as `predict` takes it, or None for an object that has
         no points, no box, ... Raises what `predict` raises, naming the object.
         """
-        given = {"points": points, "labels": labels, "boxes": boxes, "mask_logits": mask_logits}
-        counts = {name: len(entries) for name, entries in given.items() if entries is not None}
-        if len(set(counts.values())) != 1:
-            raise PromptError(f"prompts of several objects come in equal numbers; got {counts or 'nothing'}")
-        self._picture(picture)
+        given = {"points": points, "labels": labels, "box": boxes, "mask": masks, "mask_logits": mask_logits}
+        said = per_object(given)
+        size = self._picture(picture).size
         prompts = []
-        for k in range(count := next(iter(counts.values()))):
-            said = [None if entries is None else entries[k] for entries in given.values()]
+        for k, own in enumerate(said):
             try:
-                prompts.append(self._prompt(picture, *said))
+                prompts.append(picture_prompt(self.transform, size, **own))
             except PromptError as error:
-                if count == 1:
+                if len(said) == 1:
                     raise
                 raise PromptError(f"object {k} (counted from 0): {error}") from error
         return self._find(prompts, picture, multimask)
@@ -227,33 +233,20 @@ class ImagePredictor:
         """
         seen = self._picture(picture)
         device, side = self.model.device, self.model.image_size // 4
-        clicks = _shaped(points, (-1, -1, 2), "points", device)
-        corners = _shaped(boxes, (-1, 4), "boxes", device)
-        previous = _shaped(mask_logits, (-1, side, side), "mask_logits", device)
+        clicks = batch_tensor(points, (-1, -1, 2), "points", device)
+        corners = batch_tensor(boxes, (-1, 4), "boxes", device)
+        previous = batch_tensor(mask_logits, (-1, side, side), "mask_logits", device)
         counts = {len(part) for part in (clicks, corners, previous) if part is not None}
         if len(counts) != 1:
             found = sorted(counts) or "nothing"
             raise PromptError(f"prompts of a batch come in equal numbers; got {found}")
         if clicks is None:
             clicks = torch.zeros((counts.pop(), 0, 2), device=device)
-        flags = _shaped(labels, clicks.shape[:2], "labels", device)
-        if flags is None:
-            flags = torch.ones(clicks.shape[:2], device=device)
+        flags = batch_labels(labels, clicks.shape[:2], device)
         tensors = self.transform.batch_tensors(clicks, flags, corners, previous, seen.size)
         return self._decode(tensors, seen, multimask, least_iou)
 
-    def _prompt(
-        self, picture: int, points: Any, labels: Any, box: Any, mask_logits: Any
-    ) -> tuple[Prompt, Tensor | None]:
-        size = self._picture(picture).size
-        prompt = Prompt()
-        if points is not None or labels is not None or box is not None or mask_logits is None:
-            prompt = make_prompt(size, points=points, labels=labels, box=box, where="the picture")
-        return prompt, None if mask_logits is None else self._previous(mask_logits)
-
-    def _find(
-        self, prompts: Sequence[tuple[Prompt, Tensor | None]], picture: int, multimask: bool
-    ) -> list[ImageResult]:
+    def _find(self, prompts: Sequence[Said], picture: int, multimask: bool) -> list[ImageResult]:
         """Answer each prompt; only prompts of one shape share a batch, so that company changes nothing."""
         seen = self._picture(picture)
         found: dict[int, ImageResult] = {}
@@ -292,18 +285,6 @@ class ImagePredictor:
             self.rules,
         )
 
-    def _previous(self, mask_logits: Any) -> Tensor:
-        side = self.model.image_size // 4
-        logits = torch.as_tensor(mask_logits, dtype=torch.float32, device="cpu")
-        if tuple(logits.shape) not in ((side, side), (1, side, side)):
-            raise PromptError(
-                f"mask_logits must be one mask of shape {(side, side)}, such as result.logits[0]; "
-                f"got {tuple(logits.shape)}"
-            )
-        if not torch.isfinite(logits).all():
-            raise PromptError("mask_logits hold numbers that are not finite")
-        return logits.reshape(1, 1, side, side)
-
 
 def transform_for(model: AnyModel, resize: Resize | None = None) -> FrameTransform:
     """How pictures come into the model frame: SAM 2 squashes them, SAM 1 keeps their proportions and pads.
@@ -321,24 +302,14 @@ def picture_rgb(image: Any) -> NDArray[np.uint8]:
         return read_picture(Path(fspath(image)))
     if hasattr(image, "convert"):  # a PIL image, told without importing PIL
         image = image.convert("RGB")
-    rgb = np.asarray(image)
+    try:
+        rgb = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of unlike lists, tensors on a GPU
+        kind = type(image).__name__
+        raise PromptError(f"a picture must be (H, W, 3) uint8 RGB; this {kind} is none: {error}") from error
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise PromptError(f"a picture must be (H, W, 3) uint8 RGB; this one is {rgb.shape} {rgb.dtype}")
     return rgb
-
-
-def _shaped(values: Any, shape: Sequence[int], name: str, device: torch.device) -> Tensor | None:
-    """Values as a float32 tensor of this shape, -1 for any number; PromptError for another one."""
-    if values is None:
-        return None
-    tensor = torch.as_tensor(values, dtype=torch.float32, device=device)
-    fits = tensor.dim() == len(shape) and all(
-        e in (-1, side) for e, side in zip(shape, tensor.shape, strict=True)
-    )
-    if not fits:
-        expected = ", ".join("any" if side < 0 else str(side) for side in shape)
-        raise PromptError(f"{name} of a batch must have shape ({expected}); got {tuple(tensor.shape)}")
-    return tensor
 
 
 def _joined(parts: Sequence[PromptTensors]) -> PromptTensors:

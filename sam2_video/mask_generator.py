@@ -24,14 +24,17 @@ from sam2_video.mask_filters import cut_off, nms, without_small_regions
 from sam2_video.mask_grid import Box, Crop, crops_of
 from sam2_video.mask_options import MaskOptions
 from sam2_video.mask_runs import Bits, Runs
-from sam2_video.model.sam1 import AnyModel
+from sam2_video.model.sam1 import AnyModel, check_model
 from sam2_video.postprocess import RunLengths, clean_logits
-from sam2_video.transforms import Resize
+from sam2_video.transforms import Resize, check_integer
 from sam2_video.types import PromptError
 
 CPU_BUDGET = 2**30  # bytes that the decoder may take for one batch of points
 GPU_SHARE = 0.25  # of the memory that is free
-MAPS = 10  # of the coarse features' size, that the decoder has at once for one point; measured
+# Maps of the coarse features' size, in float32, that one point takes while it is decoded. Measured on a CPU,
+# as the growth of peak memory with the number of points: 6 for clicks, 8 where masks are refined, for SAM 2
+# models of any size; one less for SAM 1. The rest is for allocators.
+MAPS = 10
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 Step = Literal["candidates", "predicted_iou", "stability", "edge", "duplicate"]
 
@@ -110,15 +113,16 @@ class MaskGenerator:
 
     `options` are names and values of `MaskOptions`; what is left out has the value that suits the model.
     `memory_mb` bounds what the decoder takes at once; left out: 1024 on a CPU, a quarter of what is free on a
-    GPU. Raises PromptError for options that mean nothing.
+    GPU. Raises PromptError for options that mean nothing, ConfigError for what is no model.
     """
 
     def __init__(
         self, model: AnyModel, *, resize: Resize | None = None, memory_mb: int | None = None, **options: Any
     ) -> None:
+        check_model(model, type(self).__name__)
         self.predictor = ImagePredictor(model, resize=resize)
         self.options = MaskOptions.suited_to(model.width, self.predictor.transform).but(**options)
-        if memory_mb is not None and memory_mb < 1:
+        if memory_mb is not None and check_integer(memory_mb, "memory_mb") < 1:
             raise PromptError(f"memory_mb must be at least 1; got {memory_mb}")
         self._memory = memory_mb
         # Of the latest picture: how many candidates there were, and how many each filter took out.

@@ -111,6 +111,19 @@ class FrameTransform:
         grid = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
         return (resize_antialiased(grid, (self.size, self.size)) >= 0.5).float()
 
+    def small_mask(self, mask: NDArray[np.bool_]) -> Tensor:
+        """(H, W) mask -> (1, 1, S/4, S/4) shares, 0 to 1, of the cells that lie on it.
+
+        The largest share becomes 1: what is thinner than a cell must not vanish.
+        """
+        grid = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
+        shares = resize_antialiased(self._laid_out(grid), (self.size // 4, self.size // 4))
+        return shares / shares.max()
+
+    def _laid_out(self, grid: Tensor) -> Tensor:
+        """(1, 1, H, W) of a frame -> the same on what the square shows, at any size."""
+        return grid
+
 
 @dataclass(frozen=True)
 class PaddedTransform(FrameTransform):
@@ -131,6 +144,10 @@ class PaddedTransform(FrameTransform):
         """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised and padded."""
         grid = super().pixels(rgb)
         return F.pad(grid, (0, self.size - grid.shape[3], 0, self.size - grid.shape[2]))
+
+    def _laid_out(self, grid: Tensor) -> Tensor:
+        height, width = self.extent((grid.shape[-2], grid.shape[-1]))
+        return F.pad(resize_antialiased(grid, (height, width)), (0, self.size - width, 0, self.size - height))
 
     def restore(self, logits: Tensor, size: Size) -> Tensor:
         """(N, h, w) logits of the padded square -> (N, H, W) logits of an (H, W) frame, float32."""
@@ -236,7 +253,10 @@ def _checked_box(box: Any, size: Size, where: str) -> tuple[float, float, float,
 
 
 def _checked_mask(mask: Any, size: Size, where: str) -> NDArray[np.bool_]:
-    array = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
+    try:
+        array = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"a mask must be an (H, W) array of bool or of numbers: {error}") from error
     if array.dtype.kind not in "buif":
         kind = f"{type(mask).__name__} of {array.dtype}"
         raise PromptError(f"a mask must be an array of bool or of numbers; got {kind}")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sam2_video.fingerprint import weights_fingerprint
 from sam2_video.memory import MemoryPolicy
-from sam2_video.model.sam1 import AnyModel, with_memory
+from sam2_video.model.sam1 import AnyModel, check_model, with_memory
 from sam2_video.model.sam2 import COARSE_STRIDE, SAM2
 from sam2_video.postprocess import fill_holes, non_overlapping
 from sam2_video.recalled import RecalledMemories
@@ -58,7 +58,8 @@ class VideoPredictor:
     low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
     result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
     `SessionOptions`; they are there for comparing with the reference. Raises ValueError for a memory that
-    the model has no time codes for, ConfigError for a SAM 1 model, which has no memory.
+    the model has no time codes for, ConfigError for a SAM 1 model, which has no memory, and for what is no
+    model.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class VideoPredictor:
         resize: Resize = "bilinear",
         keep_corrections: bool = True,
     ) -> None:
+        check_model(model, type(self).__name__)
         self.model = with_memory(model, "tracking").eval()
         recent = self.model.memory_slots - 1
         self.memory = memory or MemoryPolicy(recent=recent)

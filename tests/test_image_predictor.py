@@ -17,7 +17,7 @@ import sam2_video
 from sam2_video.image_predictor import ImagePredictor, MaskRules
 from sam2_video.model.sam1 import ALWAYS_PRESENT, AnyModel
 from sam2_video.transforms import PaddedTransform
-from sam2_video.types import PromptError, Sam2VideoError, SourceError
+from sam2_video.types import ConfigError, PromptError, Sam2VideoError, SourceError
 from tests.toys import FRAME_SIZE, SAM1_OVERRIDES, SIDE, toy_clip, toy_model, toy_sam1
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -97,6 +97,19 @@ def test_doubted_object_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(doubted.logits, certain.logits)
 
 
+@pytest.mark.parametrize("taker", [ImagePredictor, sam2_video.MaskGenerator, sam2_video.VideoPredictor])
+def test_what_is_no_model_is_refused(taker: Any) -> None:
+    name = taker.__name__
+    for wrong in ("nano", Path("nano")):
+        with pytest.raises(
+            ConfigError, match=rf"{name} takes a model.* with {name}.from_pretrained\('nano'\)"
+        ):
+            taker(wrong)
+    for other in (None, 3, torch.nn.Linear(1, 1), ImagePredictor(toy_model())):
+        with pytest.raises(ConfigError, match=rf"as load_model gives it; got {type(other).__name__}"):
+            taker(other)
+
+
 def test_nothing_to_look_at_is_an_error() -> None:
     with pytest.raises(Sam2VideoError, match="set_image first"):
         ImagePredictor(toy_model()).predict(**CLICK)
@@ -111,6 +124,20 @@ def test_nothing_to_look_at_is_an_error() -> None:
         ({"box": (30, 20, 10, 40)}, "swapped"),
         ({**CLICK, "mask_logits": torch.zeros(3, 16, 16)}, r"one mask of shape \(16, 16\)"),
         ({**CLICK, "mask_logits": torch.full((16, 16), torch.nan)}, "not finite"),
+        ({"mask_logits": "abc"}, "mask_logits must be an array of numbers; got 'abc'"),
+        ({"mask_logits": [[1, 2], [3]]}, "mask_logits must be an array of numbers; got a list"),
+        ({"mask_logits": {}}, "mask_logits must be an array of numbers; got a dict"),
+        (
+            {"mask_logits": np.zeros(FRAME_SIZE)},
+            r"shape \(16, 16\).*the picture's own size is given as mask=",
+        ),
+        ({"mask": np.ones((16, 16))}, r"shaped \(16, 16\), but the picture is \(48, 80\)"),
+        ({"mask": np.zeros(FRAME_SIZE)}, "the mask is empty"),
+        ({"mask": "photo.png"}, "a mask must be an array of bool or of numbers"),
+        ({"mask": [[1, 2], [3]]}, r"a mask must be an \(H, W\) array"),
+        ({"mask": np.eye(48, 80), "mask_logits": torch.ones(16, 16)}, "mask and mask_logits were both given"),
+        ({"mask": np.eye(48, 80), "labels": [1]}, "labels were given without points"),
+        ({"mask": np.eye(48, 80), "box": (30, 20, 10, 40)}, "swapped"),
     ],
 )
 def test_bad_prompts_are_refused(predictor: ImagePredictor, given: dict[str, Any], complaint: str) -> None:
@@ -143,11 +170,76 @@ def test_bad_pictures_are_refused(predictor: ImagePredictor, tmp_path: Path) -> 
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 3)),
         np.zeros((0, 4, 3), np.uint8),
+        [[1], [2, 3]],
+        torch.zeros(4, 4, 3, requires_grad=True),
+        None,
         "nowhere.png",
     ):
         with pytest.raises((PromptError, SourceError)):
             predictor.set_image(array)
     assert torch.equal(predictor.predict(**CLICK).logits, before)  # the earlier picture is still there
+
+
+# Masks of the picture
+
+
+def disc(size: tuple[int, int] = FRAME_SIZE, centre: tuple[int, int] = (40, 24), radius: int = 15) -> Any:
+    y, x = np.mgrid[: size[0], : size[1]]
+    return (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+
+
+@pytest.mark.parametrize("model", [toy_model(), toy_sam1()], ids=["SAM 2", "SAM 1"])
+def test_a_mask_of_the_picture_is_its_low_resolution_logits(model: AnyModel) -> None:
+    """What the decoder is told lies where the mask does: restored, it is the mask again."""
+    predictor = ImagePredictor(model)
+    predictor.set_image(toy_clip(1)[0])
+    told: list[torch.Tensor] = []
+    decode = model.decode
+
+    def watched(coarse: Any, fine: Any, prompt: Any, *more: Any) -> Any:
+        told.append(prompt.previous)
+        return decode(coarse, fine, prompt, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "decode", watched)
+        found = predictor.predict(mask=disc())
+        kinds = (disc().astype(np.uint8) * 255, torch.from_numpy(disc()), disc().astype(float).tolist())
+        for same in kinds:
+            assert torch.equal(predictor.predict(mask=same).logits, found.logits)
+    assert told[0].shape == (1, 1, 16, 16) and -10 <= told[0].min() < -9 and 9 < told[0].max() <= 10
+    back = (predictor.transform.restore(told[0][0], FRAME_SIZE)[0] > 0).numpy()
+    assert (back & disc()).sum() / (back | disc()).sum() > 0.9
+    again = predictor.predict(mask_logits=told[0][0])
+    assert torch.equal(again.logits, found.logits)
+    if predictor.transform.pads:
+        assert (told[0][0, 0, 10:] == -10).all()  # 48 of 80 rows are 9.6 of 16 cells; the rest is padding
+        assert (told[0][0, 0, :9] > -10).any()
+
+
+@pytest.mark.parametrize("model", [toy_model(), toy_sam1()], ids=["SAM 2", "SAM 1"])
+def test_masks_go_with_points_and_boxes_and_for_many(model: AnyModel) -> None:
+    predictor = ImagePredictor(model)
+    predictor.set_image(toy_clip(1)[0])
+    other = disc(centre=(20, 20), radius=9)
+    said: list[dict[str, Any]] = [
+        {"mask": disc()},
+        {"mask": other},
+        {"mask": disc(), **CLICK},
+        {"mask": disc(), "box": (20, 5, 60, 44)},
+        {"mask": other, **CLICK, "box": (20, 5, 60, 44)},
+        {**CLICK},
+    ]
+    alone = [predictor.predict(**own) for own in said]
+    assert len({tuple(result.logits.flatten().tolist()) for result in alone}) == len(said)
+    many = predictor.predict_many(
+        masks=[own.get("mask") for own in said],
+        points=[own.get("points") for own in said],
+        boxes=[own.get("box") for own in said],
+    )
+    for one, result in zip(alone, many, strict=True):
+        torch.testing.assert_close(result.logits, one.logits, rtol=1e-4, atol=1e-4)
+    stacked = predictor.predict_many(masks=np.stack([disc(), other]))
+    torch.testing.assert_close(stacked[1].logits, alone[1].logits, rtol=1e-4, atol=1e-4)
 
 
 # Several objects
@@ -224,6 +316,14 @@ def test_a_batch_on_the_device_is_the_same_as_many(model: AnyModel) -> None:
         ({}, "equal numbers; got nothing"),
         ({"boxes": [(1, 1, 9, 9), (30, 20, 10, 40)]}, r"object 1 \(counted from 0\).*swapped"),
         ({"points": [[(1, 1)], None]}, "object 1.*nothing was given"),
+        ({"boxes": 5}, "boxes must be a list .* with an entry for each object; got 5. For a single object"),
+        ({"boxes": np.float32(5)}, "boxes must be a list"),
+        ({"boxes": torch.tensor(5)}, "boxes must be a list .*; got a Tensor"),
+        ({"masks": "abc"}, "masks must be a list .*; got 'abc'"),
+        ({"points": iter([[(1, 1)]])}, "points must be a list"),
+        ({"points": {3: [(1, 1)]}}, "points must be a list .*; got a dict"),
+        ({"boxes": ["abc"]}, "box must be numbers"),
+        ({"masks": [np.eye(48, 80), np.zeros((3, 3))]}, "object 1.*the mask is shaped"),
     ],
 )
 def test_bad_prompts_of_many(predictor: ImagePredictor, given: dict[str, Any], complaint: str) -> None:
@@ -239,6 +339,12 @@ def test_bad_prompts_of_many(predictor: ImagePredictor, given: dict[str, Any], c
         ({"points": np.zeros((2, 1, 2)), "boxes": np.zeros((3, 4))}, "equal numbers"),
         ({"boxes": np.zeros((3, 4)), "mask_logits": np.zeros((3, 8, 8))}, r"\(any, 16, 16\)"),
         ({}, "equal numbers; got nothing"),
+        ({"points": np.zeros((2, 1, 2)), "labels": [[1], [4]]}, r"-1 \(padding\); got \[4.0\]"),
+        ({"points": np.zeros((1, 2, 2)), "labels": [[2, 3]]}, "given as boxes="),
+        ({"points": np.zeros((1, 1, 2)), "labels": [[0.5]]}, r"got \[0.5\]"),
+        ({"points": np.zeros((1, 1, 2)), "labels": [[float("nan")]]}, r"got \[nan\]"),
+        ({"points": "abc"}, "points must be an array of numbers; got 'abc'"),
+        ({"boxes": [[1, 2, 3, None]]}, "boxes must be an array of numbers; got a list"),
     ],
 )
 def test_bad_batches(predictor: ImagePredictor, given: dict[str, Any], complaint: str) -> None:
@@ -267,7 +373,7 @@ def test_pictures_of_any_sizes_are_set_at_once() -> None:
 
 
 def test_numbers_of_pictures_are_checked(predictor: ImagePredictor, tmp_path: Path) -> None:
-    for picture in (1, -1, True):
+    for picture in (1, -1, True, "a", 0.0, None):
         with pytest.raises(PromptError, match="1 are set, counted from 0"):
             predictor.predict(**CLICK, picture=picture)
     for wrong in ("photo.jpg", [], toy_clip(1)[0], None):
@@ -275,6 +381,9 @@ def test_numbers_of_pictures_are_checked(predictor: ImagePredictor, tmp_path: Pa
             predictor.set_images(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch=0"):
         predictor.set_images(toy_clip(1), batch=0)
+    for batch in ("a", 1.5, None):
+        with pytest.raises(PromptError, match="batch must be a whole number"):
+            predictor.set_images(toy_clip(1), batch=batch)  # type: ignore[arg-type]
     before = predictor.predict(**CLICK).logits
     with pytest.raises(SourceError):
         predictor.set_images([toy_clip(2)[1], tmp_path / "none.png"])

@@ -247,3 +247,24 @@ def test_prompts_of_one_shape_become_a_batch() -> None:
         assert torch.equal(made.labels[row : row + 1], alone.labels) and made.labels.dtype == torch.int64
         assert made.previous is not None and alone.previous is not None
         assert torch.equal(made.previous[row : row + 1], alone.previous) and made.previous.max() == 32
+
+
+@pytest.mark.parametrize("transform", [FrameTransform(64), PaddedTransform(64)])
+def test_small_masks_are_shares_of_cells(transform: FrameTransform) -> None:
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[8:24, 16:40] = True  # whole cells of 4 x 4
+    expected = torch.zeros(16, 16)
+    expected[2:6, 4:10] = 1
+    small = transform.small_mask(mask)
+    assert small.shape == (1, 1, 16, 16) and torch.equal(small[0, 0] > 0.5, expected > 0.5)
+    thin = np.zeros((640, 640), dtype=bool)
+    thin[:, 333] = True  # a fortieth of a cell
+    line = transform.small_mask(thin)[0, 0]
+    assert line.max() == 1 and (line.argmax(dim=1) == 333 // 40).all() and line.mean() < 0.1
+
+
+def test_small_masks_of_padded_frames_lie_where_the_frame_does() -> None:
+    mask = np.zeros((32, 128), dtype=bool)  # 16 x 64 in the square, 4 x 16 cells
+    mask[:, 64:] = True
+    small = PaddedTransform(64).small_mask(mask)[0, 0]
+    assert (small[:3, 9:] > 0.9).all() and (small[5:] == 0).all() and (small[:, :7] == 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike, fspath
 from typing import TypeAlias
 
 import torch
@@ -153,6 +154,21 @@ class SAM1(nn.Module):
 
 
 AnyModel: TypeAlias = SAM2 | SAM1
+
+
+def check_model(model: object, taker: str) -> None:
+    """Raise ConfigError for what is no network of ours; `taker`: the name of the class that was given it."""
+    if isinstance(model, nn.Module) and hasattr(model, "encode_image"):
+        return
+    if isinstance(model, str | PathLike):
+        name = fspath(model)
+        raise ConfigError(
+            f"{taker} takes a model, not its name; load {name!r} with {taker}.from_pretrained({name!r})"
+        )
+    raise ConfigError(
+        f"{taker} takes a model as load_model gives it; got {type(model).__name__}. By a model's name, "
+        f"{taker}.from_pretrained('nano') makes one"
+    )
 
 
 def with_memory(model: AnyModel, purpose: str) -> SAM2:

@@ -50,6 +50,7 @@ LAYERS: dict[str, int] = {
     "video_predictor": 3,
     "image_embedding": 4,
     "image_predictor": 4,
+    "image_prompts": 4,
     "image_result": 4,
     "mask_generator": 5,
     "mask_grid": 2,
