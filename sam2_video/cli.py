@@ -162,6 +162,7 @@ def segment(
     overrides: o.Overrides = None,
     click: o.PictureClick = None,
     box: o.PictureBox = None,
+    mask: o.PictureMask = None,
     model: o.Model = "nano",
     device: o.Device = None,
     dtype: o.DtypeOption = "float32",
@@ -171,14 +172,14 @@ def segment(
 ) -> None:
     """Cut objects out of one picture.
 
-    Without OBJECT: everything is said of object 1.
+    Without OBJECT: everything is said of object 1. Masks are refined by the model.
     DIR gets masks/NAME.png (pixel = object id), overlay.png and run.json.
     """
     from sam2_video.cli_run import ModelOptions
     from sam2_video.cli_segment import gather_on_picture
     from sam2_video.cli_segment import segment as run
 
-    placed = gather_on_picture(click or (), box or ())
+    placed = gather_on_picture(click or (), box or (), mask or ())
     network = ModelOptions(model, device, dtype, threads, checked_overrides(overrides))
     for line in run(picture, placed, out, network, overwrite):
         typer.echo(line)

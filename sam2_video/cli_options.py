@@ -118,6 +118,15 @@ PictureBox = Annotated[
         rich_help_panel=PROMPTS,
     ),
 ]
+PictureMask = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask",
+        metavar="FILE.png",
+        help="Label picture: every value but 0 is an object; only 0 and 255: object 1. May be repeated.",
+        rich_help_panel=PROMPTS,
+    ),
+]
 
 # Which frames
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,23 @@ from sam2_video.cli_run import (
     locked,
     model_record,
 )
-from sam2_video.types import FrameResult
+from sam2_video.types import FrameResult, PromptError
 
 if TYPE_CHECKING:
     from sam2_video.image_predictor import ImagePredictor, ImageResult
 
 
-def gather_on_picture(clicks: Iterable[str], boxes: Iterable[str]) -> tuple[PlacedPrompt, ...]:
-    """Parse `[OBJECT:]X,Y[:-]` and `[OBJECT:]X0,Y0,X1,Y1`. Raises PromptError."""
-    return gather_prompts([_placed(text) for text in clicks], [_placed(text) for text in boxes])
+def gather_on_picture(
+    clicks: Iterable[str], boxes: Iterable[str], masks: Iterable[str] = ()
+) -> tuple[PlacedPrompt, ...]:
+    """Parse `[OBJECT:]X,Y[:-]`, `[OBJECT:]X0,Y0,X1,Y1` and `FILE.png`. Raises PromptError."""
+    said = [_placed(text) for text in clicks], [_placed(text) for text in boxes]
+    files = [f"0:{text}" for text in masks]
+    if not any((*said, files)):
+        raise PromptError(
+            "no prompt: say what to cut out with --click X,Y, --box X0,Y0,X1,Y1 or --mask FILE.png"
+        )
+    return gather_prompts(*said, files)
 
 
 def segment(
@@ -76,20 +84,31 @@ def _segment(
 
 
 def predict(predictor: ImagePredictor, prompts: Sequence[PlacedPrompt]) -> list[ImageResult]:
-    """Find every object; a single click can mean several things, so it gets three answers."""
+    """Find every object; a single click can mean several things, so it gets three answers.
+
+    The box of a mask is said too: models learnt to refine masks that they see with other prompts.
+    """
     found: dict[int, ImageResult] = {}
     for single in (True, False):
         rows = [k for k, placed in enumerate(prompts) if _is_single_click(placed) == single]
-        said = [prompts[k].said() for k in rows]
+        said = [_with_box(prompts[k].said()) for k in rows]
         if rows:
             results = predictor.predict_many(
                 points=[one.get("points") for one in said],
                 labels=[one.get("labels") for one in said],
                 boxes=[one.get("box") for one in said],
+                masks=[one.get("mask") for one in said],
                 multimask=single,
             )
             found |= dict(zip(rows, results, strict=True))
     return [found[k] for k in range(len(prompts))]
+
+
+def _with_box(said: dict[str, Any]) -> dict[str, Any]:
+    if "mask" not in said:
+        return said
+    rows, columns = (np.flatnonzero(said["mask"].any(axis=axis)) for axis in (1, 0))
+    return said | {"box": (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)}
 
 
 def _is_single_click(placed: PlacedPrompt) -> bool:

@@ -22,16 +22,18 @@ from sam2_video import __version__, checkpoint, cli_demo
 from sam2_video.checkpoint import list_models, save_weights
 from sam2_video.cli import main
 from sam2_video.cli_journal import _differences
-from sam2_video.cli_prompts import gather_prompts
+from sam2_video.cli_prompts import PlacedPrompt, gather_prompts
 from sam2_video.cli_run import ModelOptions
+from sam2_video.cli_segment import predict
 from sam2_video.cli_track import TrackOptions, TrackRun, expected_frames
 from sam2_video.cli_write import RunSummary, Writers
 from sam2_video.config import build_model
 from sam2_video.image_predictor import ImagePredictor
 from sam2_video.sinks import MaskPngSink, ObjectsCsvSink, OverlaySink
 from sam2_video.sinks.registry import SINKS
-from sam2_video.types import PromptError, SinkError, SourceError
+from sam2_video.types import Prompt, PromptError, SinkError, SourceError
 from tests.clips import write_clip
+from tests.contracts.golden import disc
 from tests.toys import SAM1_OVERRIDES, toy_sam1
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
@@ -553,6 +555,69 @@ def test_videos_need_a_model_with_memory(run: Run, clip: Path, sam1_file: Path, 
     done = run("track", clip, "--click", "0:1:20,20", "--model", sam1_file, "--out", out)
     assert done.code == 2 and "SAM 1 has none" in done.err and "sam2-video segment" in done.err
     assert not any(out.rglob("*.*"))
+
+
+def labels_of(path: Path, spots: dict[int, tuple[int, int, int, int]]) -> Path:
+    """A label picture of boxes."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for value, (x0, y0, x1, y1) in spots.items():
+        labels[y0:y1, x0:x1] = value
+    Image.fromarray(labels).save(path)
+    return path
+
+
+def test_segment_refines_masks(run: Run, clip: Path, sam1_file: Path, tmp_path: Path) -> None:
+    """Every value of a label picture is an object, which the model is shown with its box."""
+    out, picture = tmp_path / "out", clip / "00002.png"
+    boxes = {3: (5, 6, 25, 20), 8: (30, 10, 55, 41)}
+    file = labels_of(tmp_path / "a:b.png", boxes)  # a colon: there is no FRAME to cut off
+    words = ("--mask", file, "--click", "4:40,30", "--model", sam1_file, "--out", out)
+    done = run("segment", picture, *words)
+    assert done.code == 0, done.err
+    predictor = ImagePredictor(toy_sam1())
+    predictor.set_image(picture)
+    labels = np.asarray(Image.open(file))
+    assert [line.split(":")[0] for line in done.out.splitlines()[:3]] == ["object 3", "object 4", "object 8"]
+    for line in done.out.splitlines()[:3]:
+        if (k := int(line.split()[1].rstrip(":"))) in boxes:
+            result = predictor.predict(mask=labels == k, box=boxes[k], multimask=False)
+            assert f": {result.masks[0].sum()} pixels" in line and f"IoU {result.iou[0]:.2f}" in line
+    assert record(out)["prompts"][0] == {"frame": 0, "object": 3, "mask": str(file)}
+
+    inside = out / "masks" / "00002.png"  # what a run reads must not give its place to what it writes
+    again = run("segment", picture, "--mask", inside, "--model", sam1_file, "--out", out, "--overwrite")
+    assert again.code == 2 and "is needed by this run" in again.err
+
+
+def test_segment_with_nano_keeps_to_the_mask(tmp_path: Path) -> None:
+    predictor = ImagePredictor.from_pretrained("nano")
+    rgb = np.full((48, 80, 3), 90, np.uint8)
+    wanted = [disc((48, 80), *centre, 14) for centre in ((20, 20), (58, 28))]
+    rgb[wanted[0] | wanted[1]] = (240, 60, 40)
+    predictor.set_image(rgb)
+    results = predict(predictor, [PlacedPrompt(0, k, Prompt(mask=mask)) for k, mask in enumerate(wanted)])
+    for mask, result in zip(wanted, results, strict=True):
+        found = result.masks[0]
+        assert (found & mask).sum() / (found | mask).sum() > 0.75
+
+
+@pytest.mark.parametrize(
+    ("mask", "complaint"),
+    [
+        (None, "no prompt: say what to cut out with --click X,Y"),
+        ("none.png", "none.png"),
+        ("small", "the mask is shaped (3, 3), but frame 0 is"),
+        ("empty", "every pixel is 0"),
+    ],
+)
+def test_segment_refuses_masks_that_do_not_fit(
+    run: Run, clip: Path, tmp_path: Path, mask: str | None, complaint: str
+) -> None:
+    files = {"small": tmp_path / "small.png", "empty": labels_of(tmp_path / "empty.png", {})}
+    Image.fromarray(np.ones((3, 3), np.uint8)).save(files["small"])
+    words = () if mask is None else ("--mask", files.get(mask, mask))
+    done = run("segment", clip / "00000.png", *words, "--out", tmp_path / "out")
+    assert done.code == 2 and complaint in done.err, done.err
 
 
 @pytest.mark.parametrize("click", ["x,y", "1:2", "1:64,2", "0:5,5"])
