@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sam2_video.evaluation.finish import ScoreOptions
     from sam2_video.evaluation.sequences import DataSet
 
+MANIFEST = "manifest.json"  # of a run
 IMAGE = "image"  # the protocol that looks at pictures one by one
 
 
@@ -154,6 +155,12 @@ def refuse_for_pictures(data: DataOptions, options: EvaluateOptions) -> None:
 
 
 def refuse_out(root: Path, out: Path) -> None:
-    """Raise SinkError for results among the data: readers take folders for sequences."""
-    if root.is_dir() and root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise SinkError(f"--out {out} lies in the data, {root}: choose a folder outside")
+    """Raise SinkError for results in a folder of the data; a folder of their own beside those will do."""
+    data, place = root.resolve(), out.resolve()
+    if not root.is_dir() or data not in (place, *place.parents):
+        return
+    parts = place.relative_to(data).parts
+    top = data / parts[0] if parts else data
+    of_runs = top != data and any(found.is_file() for found in (top / MANIFEST, *top.glob(f"*/{MANIFEST}")))
+    if not of_runs and top.is_dir() and any(not one.name.startswith(".") for one in top.iterdir()):
+        raise SinkError(f"--out {out} is in a folder of the data, {top}: choose another one")

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from sam2_video.cli import main
+from sam2_video.cli_evaluate_asked import refuse_out
+from sam2_video.types import SinkError
 from tests.evaluation.small import NAMES, contents, make_davis, save_toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,8 +111,8 @@ def test_pictures_are_a_protocol(here: Path, weights: Path, capsys: pytest.Captu
         (("--protocol", "mask,image", "--max-frames", "4", "--shard", "1/2"), "no --max-frames, --shard"),
         (("--protocol", "image", "--workers", "2", "--no-f"), "no --workers, --no-f"),
         (("--protocol", "mask,image", "--held-out", "0.5"), "goes with --protocol image alone"),
-        (("--out", "data/runs"), "lies in the data"),
-        (("--score-only", "pred", "--out", "data"), "lies in the data"),
+        (("--out", "data/JPEGImages/runs"), "is in a folder of the data"),
+        (("--score-only", "pred", "--out", "data"), "is in a folder of the data"),
         (("--protocol", "image", "--dataset", "davis2017", "--split", "all"), "no --dataset, --split"),
     ],
 )
@@ -121,7 +123,7 @@ def test_what_is_refused(
     out = () if "--out" in words else ("--out", "out")
     assert call("data", *words, *model, *out) == 2
     assert message in capsys.readouterr().err
-    assert not list(here.glob("*/**/predictions/*")) and not (here / "data/runs").exists()
+    assert not list(here.glob("*/**/predictions/*")) and not (here / "data/JPEGImages/runs").exists()
 
 
 def test_failures_end_with_one(here: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,3 +335,18 @@ def test_signals_end_a_run_with_advice(here: Path, weights: Path, number: int, c
     wait_for_the_end(workers)
     assert json.loads((here / "out/manifest.json").read_text())["status"] == "interrupted"
     assert not list(here.glob("out/predictions/.*"))
+
+
+def test_results_may_lie_beside_the_folders_of_the_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "JPEGImages/ant").mkdir(parents=True)
+    (data / "JPEGImages/ant/0.jpg").touch()
+    (data / "empty/.run").mkdir(parents=True)
+    (data / "runs/mask").mkdir(parents=True)
+    (data / "runs/mask/manifest.json").touch()
+    for fine in ("new", "new/deeper", "empty", "runs", "runs/box", "../data2", ".."):
+        refuse_out(data, data / fine)
+    for wrong in (".", "JPEGImages", "JPEGImages/ant", "JPEGImages/new"):
+        with pytest.raises(SinkError, match="is in a folder of the data"):
+            refuse_out(data, data / wrong)
+    refuse_out(data / "file.json", data / "JPEGImages")  # a COCO file says nothing of what lies beside it

@@ -173,6 +173,7 @@ def test_paired_names_play_the_same_part():
     """Where two names of one shape were confused, the sets above would agree and the numbers would not."""
     from sam2_video.checkpoint import load_weights
     from sam2_video.config import build_model
+    from sam2_video.model.memory_attention import MemoryTokens
 
     theirs = hub_model(width=64, image_size=64, memory_attention_rope_feat_sizes=[4, 4]).eval()
     for value in theirs.state_dict().values():
@@ -236,4 +237,12 @@ def test_paired_names_play_the_same_part():
         memory_posision_embeddings=0.1 * memory.transpose(0, 1),
         num_object_pointer_tokens=8,
     )
-    close(ours.memory_attention(image, place, memory, 0.1 * memory, grid=(4, 4), placeless=8), hub_result)
+    attention, keyed = ours.memory_attention, 1.1 * memory
+    seen = MemoryTokens(
+        values=memory.transpose(1, 2),
+        keys=[attention.memory_keys(keyed[:, :16], (4, 4)).unbind()],
+        slots=[0],
+        codes=torch.zeros(1, 64),
+        placeless=keyed[:, 16:],
+    )
+    close(attention(image, place, seen, (4, 4)), hub_result)

@@ -182,7 +182,7 @@ def test_an_address_where_nothing_listens_is_told_at_once(form: str) -> None:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         address = form.format(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(Sam2VideoError, match=f"no Ray cluster to be had at {address}: .*ray status"):
-            RayWorkers(address).__enter__()
+            RayWorkers(address)._connect()  # entered, it would take the cluster of another test
 
 
 def test_addresses_without_a_port_are_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
