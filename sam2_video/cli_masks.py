@@ -117,8 +117,8 @@ def _check_no_clip_options(**given: Any) -> None:
     said = [f"--{name.replace('_', '-')}" for name, value in given.items() if value != usual[name]]
     if said:
         raise PromptError(
-            f"{', '.join(said)} are for clips, and this is about pictures; leave them out, or give --clip for "
-            "a folder whose pictures are the frames of a clip"
+            f"{', '.join(said)} are for clips, and this is about pictures; leave them out, or give --clip for"
+            " a folder whose pictures are the frames of a clip"
         )
 
 

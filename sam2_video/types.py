@@ -129,7 +129,7 @@ class FrameMemory:
     keys: tuple[Tensor, ...] | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FrameMemory:
-        """Return the memory with `change` applied to its tensors: moved, or a part of a batch; without keys."""
+        """Return the memory with `change` applied to its tensors: moved, part of a batch; without keys."""
         return FrameMemory(change(self.features), change(self.pointer))
 
 
