@@ -20,12 +20,15 @@ from sam2_video.types import PromptError
 
 @dataclass(frozen=True)
 class _OfEntries:
-    """Finds lines in a file that is the list of annotations alone."""
+    """Finds lines in a file that is the list of annotations alone, some of which were left out."""
 
     inner: Lines
+    kept: Sequence[int]
 
     def line(self, path: KeyPath) -> int:
-        return self.inner.line(path[1:] if path[:1] == ("annotations",) else ())
+        if len(path) < 2 or path[0] != "annotations" or not isinstance(path[1], int):
+            return self.inner.line(())
+        return self.inner.line((self.kept[path[1]], *path[2:]))
 
 
 def read_results(path: Path, image_info: Path | None, pictures: Sequence[Path]) -> Found | None:
@@ -33,29 +36,45 @@ def read_results(path: Path, image_info: Path | None, pictures: Sequence[Path]) 
 
     `image_info` is the COCO file whose images and categories the list refers to. Without it an image_id is
     the name of a picture without its suffix, or the number that it is, and classes are called by number.
-    Raises PromptError.
+    Detections without width or height, which detectors do write, are left out with a note. An empty list says
+    that nothing was detected. Raises PromptError.
     """
     if path.is_dir() or path.suffix.lower() != ".json":
         return None
     document = read_document(path)
-    if not isinstance(document.data, list) or not document.data:
+    if not isinstance(document.data, list):
         return None
+    if not document.data:
+        return Found(notes=["nothing was detected"])
     if not (isinstance(document.data[0], dict) and "image_id" in document.data[0]):
         return None
+    kept = [turn for turn, entry in enumerate(document.data) if not _is_flat(entry)]
+    entries = [document.data[turn] for turn in kept]
     problems = Problems(path)
-    data = _by_pictures(document.data, pictures) if image_info is None else _with_info(document, image_info)
+    data = _by_pictures(entries, pictures) if image_info is None else _with_info(entries, image_info)
     request = Request(path, ClipFacts(None), None, problems)
-    found = read_coco_document(request, Document(path, data, _OfEntries(document.lines)))
+    found = read_coco_document(request, Document(path, data, _OfEntries(document.lines, kept)))
     problems.check()
+    if flat := len(document.data) - len(kept):
+        found.notes.append(f"{flat} of {len(document.data)} detections have no width or no height: left out")
     return found
 
 
-def _with_info(document: Document, image_info: Path) -> dict[str, Any]:
+def _is_flat(entry: Any) -> bool:
+    """Is this a detection that shows nothing? Whatever else may be wrong with an entry is told later."""
+    box = entry.get("bbox") if isinstance(entry, dict) and not entry.get("segmentation") else None
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    sides = [side for side in box[2:] if isinstance(side, int | float) and not isinstance(side, bool)]
+    return len(sides) == 2 and any(side <= 0 for side in sides)
+
+
+def _with_info(entries: Sequence[Any], image_info: Path) -> dict[str, Any]:
     known = a_mapping(read_document(image_info).data, f"{image_info}")
     return {
         "images": known.get("images"),
         "categories": known.get("categories"),
-        "annotations": document.data,
+        "annotations": entries,
     }
 
 

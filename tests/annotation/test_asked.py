@@ -62,6 +62,33 @@ def test_a_list_of_results_with_the_file_it_refers_to(tmp_path: Path) -> None:
         read(path, "cat.png", image_info=known)
 
 
+def test_detections_that_show_nothing_are_left_out_with_a_note(tmp_path: Path) -> None:
+    results: list[dict[str, object]] = [
+        {"image_id": "cat", "category_id": 1, "bbox": [1, 2, 0, 4], "score": 0.9},
+        {"image_id": "cat", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": "cat", "category_id": 1, "bbox": [1, 2, 3, -4.5], "score": 0.9},
+    ]
+    path = write_json(tmp_path / "r.json", results)
+    asked = read(path, "cat.png")
+    assert [ask.score for ask in asked.by_picture["cat"]] == [0.5]
+    assert asked.notes == (f"{path}: 2 of 3 detections have no width or no height: left out",)
+    for wrong in (
+        [1, 2, "3", 4],
+        [1, 2, 3],
+        [1, 2, 3, float("nan")],
+    ):  # no detection at all: an error, by its line
+        path.write_text(
+            "[\n" + ",\n".join(json.dumps(one) for one in [*results, {**results[1], "bbox": wrong}]) + "]"
+        )
+        with pytest.raises(PromptError, match=r"r\.json, line 5 .*bbox"):
+            read(path, "cat.png")
+
+
+def test_a_detector_that_found_nothing(tmp_path: Path) -> None:
+    asked = read(write_json(tmp_path / "r.json", []), "cat.png")
+    assert not asked.by_picture and asked.notes[0].endswith("r.json: nothing was detected")
+
+
 def test_a_number_that_two_pictures_have_is_neither(tmp_path: Path) -> None:
     path = write_json(tmp_path / "r.json", [{"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]}])
     assert read(path, "05.png", "005.png").others == ("5",)
