@@ -18,15 +18,26 @@ from torch import Tensor
 
 Activation = Literal["none", "relu", "gelu"]
 
-_ONEDNN: Callable[..., Tensor] | None = None
-if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-    _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # what torch.compile uses for layers
-
 SMALL_PRODUCT = 2**22  # multiplications below which calling oneDNN costs more than it saves
 SHORT_ATTENTION = 2**18  # products of queries and keys up to which all heads are taken in one call
 FEW_KEYS = 32  # in float32 the fused kernel is faster up to here
 BLOCK_BYTES = 2**24  # weights of one block of queries: they should stay in the cache between the products
 PLAIN_PRODUCT_KEYS = 1024  # with gradients
+
+
+def _find_onednn() -> Callable[..., Tensor] | None:
+    """The operator that torch.compile uses for layers on CPUs; None where this build cannot run it."""
+    found: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    try:
+        if found is not None:
+            one = torch.ones(1, 1, device="cpu")  # whatever the default is while this module is imported
+            found(one, one, None, "none", [], "")
+        return found
+    except (RuntimeError, TypeError):  # no oneDNN in this build, or another signature
+        return None
+
+
+_ONEDNN = _find_onednn()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:

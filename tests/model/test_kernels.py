@@ -130,3 +130,17 @@ def test_linear_without_onednn(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> N
     with_it = linear(x, weight, None, "relu")
     monkeypatch.setattr(kernels, "_ONEDNN", None)
     torch.testing.assert_close(linear(x, weight, None, "relu"), with_it, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "error", [NotImplementedError("no kernel"), RuntimeError("off"), TypeError("arguments")]
+)
+def test_a_build_that_cannot_run_it_goes_without(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> Tensor:
+        raise error
+
+    assert (kernels._find_onednn() is not None) is torch.backends.mkldnn.is_available()
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", fail)
+    assert kernels._find_onednn() is None
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert kernels._find_onednn() is None
