@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -16,6 +17,7 @@ from sam2_video.cli import app
 from sam2_video.cli_prompts import gather_prompts
 from sam2_video.cli_segment import gather_on_picture
 from sam2_video.demo_clip import draw_demo_clip
+from sam2_video.sinks.masks import palette_png
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,13 +46,16 @@ def test_every_command_and_option_exists() -> None:
         assert {word for word in rest if word.startswith("--")} <= options, (name, rest)
 
 
-def test_every_prompt_parses() -> None:
+def test_every_prompt_parses(tmp_path: Path) -> None:
     for name, *rest in console_lines():
-        given = {o: [b for a, b in pairwise(rest) if a == o] for o in ("--click", "--box")}
+        given = {o: [b for a, b in pairwise(rest) if a == o] for o in ("--click", "--box", "--mask")}
         if name == "track" and any(given.values()):
             assert gather_prompts(given["--click"], given["--box"])
         if name == "segment":
-            assert gather_on_picture(given["--click"], given["--box"])
+            masks = [tmp_path / file for file in given["--mask"]]
+            for file in masks:
+                file.write_bytes(palette_png(np.eye(8, dtype=np.uint8)))
+            assert gather_on_picture(given["--click"], given["--box"], map(str, masks))
 
 
 def test_set_up_is_one_command_each() -> None:
