@@ -49,7 +49,7 @@ def test_every_command_and_option_exists() -> None:
 def test_every_prompt_parses(tmp_path: Path) -> None:
     for name, *rest in console_lines():
         given = {o: [b for a, b in pairwise(rest) if a == o] for o in ("--click", "--box", "--mask")}
-        if name == "track" and any(given.values()):
+        if name == "track" and (given["--click"] or given["--box"]):
             assert gather_prompts(given["--click"], given["--box"])
         if name == "segment":
             masks = [tmp_path / file for file in given["--mask"]]
