@@ -125,8 +125,8 @@ class FrameMemory:
 
     features: Tensor  # (B, M, S/16, S/16) bfloat16
     pointer: Tensor  # (B, C)
-    # Of each object (layers, S/16 * S/16, C) from `SAM2.memory_keys`, where they were made.
-    keys: tuple[Tensor, ...] | None = None
+    # Of each object (layers, S/16 * S/16, C) from `SAM2.memory_keys` or stacked, where they were made.
+    keys: tuple[Tensor, ...] | Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FrameMemory:
         """Return the memory with `change` applied to its tensors: moved, part of a batch; without keys."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -11,12 +13,25 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
+_STEP: ContextVar[dict[Any, Any] | None] = ContextVar("values of one training step", default=None)
+
+
+@contextmanager
+def made_once() -> Iterator[None]:
+    """Within this context weights do not change: what is derived from them with gradients is made once."""
+    token = _STEP.set({})
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
+
+
 class Derived(nn.Module, Generic[T]):
     """What `make` computes from some tensors, made again when one of them changed.
 
     A module without weights of its own, so that a change of mode, device or type reaches it, too: what a
     program writes through `parameter.data` is seen after the next `train()` or `eval()` at the latest. With
-    gradients everything is computed anew.
+    gradients everything is computed anew, or once in a `made_once`.
     """
 
     def __init__(self, make: Callable[..., T]) -> None:
@@ -28,6 +43,13 @@ class Derived(nn.Module, Generic[T]):
     def forward(self, *sources: Tensor, of: tuple[Any, ...] = ()) -> T:
         """Return make(*sources, *of); `of` holds plain values."""
         wants_gradient = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
+        step = _STEP.get()
+        if wants_gradient and step is not None:
+            key = (self, *map(_identity, sources), *of)
+            if key not in step:
+                step[key] = self._make(*sources, *of)
+            kept: T = step[key]
+            return kept
         if wants_gradient or any(source.is_inference() for source in sources):  # these count no changes
             return self._make(*sources, *of)
         seen = (*map(_identity, sources), *of)

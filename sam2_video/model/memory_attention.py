@@ -27,6 +27,7 @@ from sam2_video.model.position import GridTable, axial_rope, pairs_apart, rotate
 POSITION_SCALE = 0.1  # the released weights were trained with the frame's position at a tenth of its size
 
 Weights = tuple[Tensor, Tensor]  # of a linear layer: (C', C) and (C',)
+Keys = Sequence[Tensor] | Tensor  # of a memory: per object (layers, N, C), apart or (B, layers, N, C)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class MemoryTokens:
     """What a frame looks back at: G grids of N cells, then P tokens without a place."""
 
     values: Tensor  # (B, M, G * N + P): memories as they are, channels first
-    keys: Sequence[Sequence[Tensor]]  # of each grid and object: (layers, N, C), as `memory_keys` gives them
+    keys: Sequence[Keys]  # of each grid and object: (layers, N, C), as `memory_keys` gives them
     slots: Sequence[int]  # of each grid: its row of `codes`
     codes: Tensor  # (S, M): what a slot adds to each cell of a memory before it becomes a key
     placeless: Tensor  # (B, P, M): tokens with their codes, to become keys; P may be 0
@@ -98,7 +99,7 @@ class CrossAttention(RoPEAttention):
         slots = self._slots(self.k_proj.weight, memory.codes, of=(_Table(table),))
         placeless = linear(memory.placeless, *self.key_weights)
         if torch.is_grad_enabled():
-            grids = (torch.stack([one[layer] for one in known]) for known in memory.keys)
+            grids = (_of_layer(known, layer) for known in memory.keys)
             turned = (grid + slots[slot] for grid, slot in zip(grids, memory.slots, strict=True))
             return torch.cat([*turned, placeless], dim=1)
         whole = placeless.new_empty((len(placeless), memory.values.shape[-1], placeless.shape[-1]))
@@ -112,8 +113,7 @@ class CrossAttention(RoPEAttention):
 
     def _turned_codes(self, weight: Tensor, codes: Tensor, table: _Table) -> Tensor:
         """(S, N, C): what each slot adds to keys."""
-        order = pairs_apart(len(weight), self.heads).to(weight.device)
-        projected = split_heads((codes @ weight[order].T)[:, None], self.heads)  # (S, heads, 1, D)
+        projected = split_heads((codes @ pairs_apart(weight, self.heads).T)[:, None], self.heads)
         return merge_heads(rotate(projected.expand(-1, -1, table.cells, -1), table.table))
 
 
@@ -189,8 +189,14 @@ class MemoryAttention(nn.Module):
 
 def _apart(weight: Tensor, bias: Tensor, heads: int) -> Weights:
     """A projection of queries or keys, with its outputs in the order that `rotate` takes."""
-    order = pairs_apart(len(weight), heads).to(weight.device)
-    return weight[order], bias[order]
+    return pairs_apart(weight, heads), pairs_apart(bias, heads)
+
+
+def _of_layer(known: Keys, layer: int) -> Tensor:
+    """(B, N, C): the keys that one layer needs of a memory."""
+    if isinstance(known, Tensor):
+        return known[:, layer]
+    return torch.stack([one[layer] for one in known])
 
 
 def _values_last(value: Tensor, value_bias: Tensor, out: Tensor, out_bias: Tensor, heads: int) -> Weights:

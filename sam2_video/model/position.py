@@ -75,13 +75,13 @@ def axial_rope(height: int, width: int, channels: int) -> Tensor:
     return torch.stack((angle.cos(), angle.sin()))
 
 
-def pairs_apart(channels: int, heads: int) -> Tensor:
-    """(C,) order of channels that puts the first of each head's neighbouring pairs before all the second.
+def pairs_apart(rows: Tensor, heads: int) -> Tensor:
+    """(C, ...) in an order that puts the first of each head's neighbouring pairs before all the second.
 
     The released weights turn neighbours. Queries and keys may be reordered alike without changing their
     products, and halves are turned several times as fast as neighbours.
     """
-    return torch.arange(channels).view(heads, -1, 2).transpose(1, 2).flatten()
+    return torch.unflatten(rows, 0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:

@@ -159,10 +159,14 @@ class SAM2(nn.Module):
 
         A memory that carries it as its `keys` is recalled faster.
         """
+        return self.stacked_keys(memory).unbind()
+
+    def stacked_keys(self, memory: FrameMemory) -> Tensor:
+        """`memory_keys` of all objects as one tensor (B, layers, h * w, C): what training walks with."""
         grid = (memory.features.shape[-2], memory.features.shape[-1])
         place = self._memory_position(*grid, like=self.maskmem_tpos_enc)
         tokens = to_tokens(memory.features.to(self.dtype) + place)
-        return self.memory_attention.memory_keys(tokens, grid).unbind()
+        return self.memory_attention.memory_keys(tokens, grid)
 
     def decode(
         self,
@@ -241,12 +245,14 @@ class SAM2(nn.Module):
 
     def _memory_tokens(self, recall: Recall, grid: tuple[int, int]) -> MemoryTokens:
         """Put a recall of N objects into the form that memory attention reads."""
-        known = [past.keys if past.keys is not None else self.memory_keys(past) for _, past in recall.masks]
+        known = [past.keys if past.keys is not None else self.stacked_keys(past) for _, past in recall.masks]
         values = [past.features.to(self.dtype).flatten(2) for _, past in recall.masks]  # (N, M, h * w)
         count = len((recall.masks or recall.pointers)[0][1].pointer)
         placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:
-            distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device=self.device)
+            # Not made on the device: that would wait until all that was asked of it is done.
+            distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device="cpu")
+            distance = distance.to(self.device, non_blocking=True)
             code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
             # A pointer is too wide for one memory token: it becomes four.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -33,13 +34,29 @@ class MakesClips(Protocol):
 class Batch:
     """B clips of T frames and one object each."""
 
-    pixels: Tensor  # (T, B, 3, S, S) uint8 RGB
+    pixels: Tensor  # (T, B, S, S, 3) uint8 RGB
     masks: Tensor  # (T, B, S, S) uint8 of 0 and 1
     void: Tensor | None  # (T, B, S, S) bool: label unknown
 
     def to(self, device: torch.device) -> Batch:
-        void = None if self.void is None else self.void.to(device)
-        return Batch(self.pixels.to(device), self.masks.to(device), void)
+        """Move the batch; from pinned memory without waiting for it."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Move the batch to memory that a graphics card copies from by itself."""
+        return self._map(Tensor.pin_memory)
+
+    def parts(self, count: int) -> list[Batch]:
+        """Cut the batch into `count` of nearly equal size, or into single clips where there are fewer."""
+        bounds = torch.linspace(0, self.masks.shape[1], min(count, self.masks.shape[1]) + 1).long().tolist()
+        return [
+            self._map(lambda tensor, part=slice(*pair): tensor[:, part])  # type: ignore[misc]
+            for pair in pairwise(bounds)
+        ]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        void = None if self.void is None else change(self.void)
+        return Batch(change(self.pixels), change(self.masks), void)
 
 
 class Mixture:
@@ -53,20 +70,18 @@ class Mixture:
         return (self.videos if real else self.stills).make(index, frames=frames, size=size)
 
 
-class StageBatches(Dataset[Batch]):
-    """Item k is this process's part of the batch of step k; clip numbers go on from one stage to the next."""
+class AskedBatches(Dataset[Batch]):
+    """Item (stage, first) is this process's part of the batch of a stage whose clips are `first` and on."""
 
-    def __init__(self, maker: MakesClips, stage: Stage, first_clip: int, team: Team) -> None:
-        self.maker, self.stage, self.first_clip = maker, stage, first_clip
-        self.share = team.share(stage.batch)
+    def __init__(self, maker: MakesClips, stages: Sequence[Stage], team: Team) -> None:
+        self.maker, self.stages = maker, stages
+        self.shares = [team.share(stage.batch) for stage in stages]
 
-    def __len__(self) -> int:
-        return self.stage.steps
-
-    def __getitem__(self, step: int) -> Batch:
-        stage = self.stage
-        first = self.first_clip + step * stage.batch
-        return collate([self.maker.make(first + n, frames=stage.frames, size=stage.size) for n in self.share])
+    def __getitem__(self, asked: tuple[int, int]) -> Batch:
+        index, first = asked
+        stage = self.stages[index]
+        clips = (first + n for n in self.shares[index])
+        return collate([self.maker.make(n, frames=stage.frames, size=stage.size) for n in clips])
 
 
 def collate(clips: list[TrainingClip]) -> Batch:
@@ -77,7 +92,7 @@ def collate(clips: list[TrainingClip]) -> Batch:
     if any(clip.void is not None for clip in clips):
         blank = np.zeros(clips[0].masks.shape, dtype=bool)
         void = torch.from_numpy(np.stack([blank if c.void is None else c.void for c in clips], axis=1))
-    return Batch(pixels.permute(0, 1, 4, 2, 3).contiguous(), masks, void)
+    return Batch(pixels, masks, void)
 
 
 def make_clips(settings: TrainSettings) -> MakesClips:
@@ -114,18 +129,29 @@ def make_clips(settings: TrainSettings) -> MakesClips:
 def load_batches(
     maker: MakesClips, settings: TrainSettings, step: int, team: Team = ALONE
 ) -> Iterator[Batch]:
-    """Yield the batches of one stage from global `step` to the stage's end."""
+    """Yield the batches of one stage from global `step` to the stage's end.
+
+    Clip numbers go on from one stage to the next.
+    """
     index, inside = settings.locate(step)
     stage = settings.stages[index]
     first_clip = sum(s.steps * s.batch for s in settings.stages[:index])
-    data = StageBatches(maker, stage, first_clip, team)
+    asked = [(index, first_clip + k * stage.batch) for k in range(inside, stage.steps)]
+    return stream_batches(maker, settings, asked, team, ahead=4)
+
+
+def stream_batches(
+    maker: MakesClips, settings: TrainSettings, asked: Iterable[tuple[int, int]], team: Team, *, ahead: int
+) -> Iterator[Batch]:
+    """Yield the batches that are asked for as (stage, first clip), each worker `ahead` of them ahead."""
     loader = DataLoader(
-        data,
+        AskedBatches(maker, settings.stages, team),
         batch_size=None,
-        sampler=range(inside, stage.steps),
+        sampler=asked,
         num_workers=settings.workers,
-        prefetch_factor=4 if settings.workers else None,
+        prefetch_factor=ahead if settings.workers else None,
         worker_init_fn=_start_worker,
+        pin_memory=settings.device.startswith("cuda"),
     )
     return iter(loader)
 

@@ -52,9 +52,12 @@ class ClipConfig:
     weights: Mapping[str, float] = field(default_factory=lambda: DATASET_WEIGHTS)  # other data sets weigh 5
     min_share: float = 0.003  # of the frame that the target fills on the first frame
     whole: float = 0.3  # share of clips where the whole picture moves and nothing is cut out
+    shapes: float = 0.1  # share of clips whose target is a random shape cut out of a picture
+    twins: float = 0.2  # share of cut-out targets that have a copy of themselves for a neighbour
     motion: float = 1.0  # factor on all speeds
     bend: float = 1.0  # factor on non-rigid motion
     colour: float = 1.0  # factor on photometric change
+    strides: tuple[int, ...] = (1, 1, 2, 3, 4, 6)  # of so many frames one is shown: drawn for each clip
 
 
 @dataclass(frozen=True)
@@ -89,24 +92,29 @@ class ClipMaker:
             cv2.setNumThreads(1)  # the cores belong to the training loop
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng([self.config.seed, index, attempt])
-            scene = self._scenes.draw(rng, frames, size)
+            stride = int(rng.choice(self.config.strides))
+            moments = range(0, (frames - 1) * stride + 1, stride)
+            scene = self._scenes.draw(rng, moments.stop, size)
             if scene is None:
                 continue
-            clip = self._shoot(rng, scene, frames, size)
+            clip = self._shoot(rng, scene, moments, size)
             if clip is not None:
                 return clip
         raise DataError(
             f"no usable object in {len(self.library)} stills after {_ATTEMPTS} attempts for clip {index}"
         )
 
-    def _shoot(self, rng: np.random.Generator, scene: Scene, frames: int, size: int) -> TrainingClip | None:
-        """Render the scene; None when the target is too small or too hidden on the first frame."""
+    def _shoot(
+        self, rng: np.random.Generator, scene: Scene, moments: range, size: int
+    ) -> TrainingClip | None:
+        """Render some moments of the scene; None when the target is too small or too hidden on the first."""
+        frames = len(moments)
         camera = Camera(rng, frames, strength=self.config.colour)
         pictures = np.empty((frames, size, size, 3), np.uint8)
         masks = np.empty((frames, size, size), np.uint8)
         voids: list[NDArray[np.bool_] | None] = []
-        for t in range(frames):
-            shot = render(scene, t, size)
+        for t, moment in enumerate(moments):
+            shot = render(scene, moment, size)
             if t == 0 and (shot.mask.mean() < self.config.min_share or shot.visible < 0.3):
                 return None
             pictures[t] = camera.expose(shot.picture, t)

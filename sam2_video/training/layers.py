@@ -92,6 +92,20 @@ def fill_hole(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
     return np.asarray(out)
 
 
+def shape(rng: np.random.Generator, texture: NDArray[np.uint8]) -> Rgba:
+    """Cut a random shape out of a picture: an object of no class, known by its texture and outline alone."""
+    import cv2
+
+    high, wide = (max(int(side * rng.uniform(0.2, 0.6)), 12) for side in texture.shape[:2])
+    y0, x0 = (
+        int(rng.integers(0, whole - part + 1))
+        for whole, part in zip(texture.shape[:2], (high, wide), strict=True)
+    )
+    mask = np.zeros((high, wide), np.uint8)
+    cv2.fillPoly(mask, [_blob(rng, high, wide, depth=0.45)], 1)
+    return cut_out(texture[y0 : y0 + high, x0 : x0 + wide], mask > 0)
+
+
 def occluder(rng: np.random.Generator, texture: NDArray[np.uint8], size: int) -> Rgba:
     """Draw something that stands in the way: a bar, a slab or a blob, of a texture or a plain colour."""
     import cv2
@@ -117,11 +131,11 @@ def occluder(rng: np.random.Generator, texture: NDArray[np.uint8], size: int) ->
     return cut_out(np.asarray(rgb), mask > 0)
 
 
-def _blob(rng: np.random.Generator, height: int, width: int) -> NDArray[np.int32]:
+def _blob(rng: np.random.Generator, height: int, width: int, depth: float = 0.25) -> NDArray[np.int32]:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     radius = np.ones_like(angle)
     for wave in range(2, 6):
-        radius += rng.uniform(-0.25, 0.25) / (wave - 1) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
+        radius += rng.uniform(-depth, depth) / (wave - 1) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
     radius /= radius.max()
     x, y = (
         (0.5 + 0.5 * radius * np.cos(angle)) * (width - 1),

@@ -30,8 +30,9 @@ from sam2_video.model.sam2 import SAM2
 from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
 from sam2_video.training.initial import give_sense_of_place
 from sam2_video.training.losses import Losses, average
-from sam2_video.training.rollout import draw_plan, roll_out
-from sam2_video.training.settings import TrainSettings
+from sam2_video.training.prompting import Dice
+from sam2_video.training.rollout import Plan, draw_plan, roll_out
+from sam2_video.training.settings import Stage, TrainSettings
 from sam2_video.training.team import join_team
 from sam2_video.types import CheckpointError, ConfigError
 
@@ -44,6 +45,8 @@ FREE_OF_DECAY = (
     *("pos_embed", "maskmem_tpos_enc", "no_mem_", "no_obj_", "point_embeddings", "not_a_point_embed"),
     *("no_mask_embed", "iou_token", "mask_tokens", "obj_score_token"),
 )
+# A second moment of a hundred steps: a thousand would outlast what a new stage changes.
+BETAS = (0.9, 0.99)
 # These decide where and how a run executes, not what it computes: a resumed run may change them.
 RUN_ONLY = (
     *("workers", "threads", "log_every", "save_minutes", "validate_minutes", "validate_frames", "validation"),
@@ -61,15 +64,21 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        if settings.precision == "bfloat16":
+            torch.set_float32_matmul_precision("high")  # the few products that autocast leaves in float32
         torch.manual_seed(settings.seed)
         self.model = _start(settings).to(settings.device).train()
         # The running average of the weights is what is validated and shipped.
         self.average = _start(settings).to(settings.device).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings.weight_decay), fused=True)
+        groups = parameter_groups(self.model, settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, betas=BETAS, fused=True)
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
+        self._waited = 0.0  # seconds without a batch since the last row of the log
+        self._last_stage = settings.stages[0].name
+        self.cuts = 1  # parts that a batch is taken in, where the device's memory is short
         self.score: float | None = None  # of the last validation, J&F in 0..1
         self._board = open_board(folder) if settings.tensorboard and self.team.leads else None
         self._resume()
@@ -77,22 +86,23 @@ class Trainer:
     def run(self, clips: MakesClips) -> None:
         """Train from the current step to the end of the last stage."""
         settings = self.settings
-        if self.step >= settings.total_steps:
+        if self.is_over:
             log.info("this run is over: %s has its results", self.folder)
             return
         if self.team.leads:
             write_json(self.folder / "settings.json", asdict(settings))
         clock = saved = validated = time.monotonic()
         recent: list[Losses] = []
+        self._waited = 0.0
         with tqdm(
-            total=settings.total_steps,
+            total=None if settings.minutes else settings.total_steps,
             initial=self.step,
             unit="step",
             desc="train",
             disable=None if self.team.leads else True,
         ) as bar:
-            for batch in self._batches(clips):
-                losses, norm = self.advance(batch)
+            for batch in self._timed(self._batches(clips)):
+                losses, norm = self.advance(batch.to(torch.device(settings.device)))
                 bar.update()
                 now = time.monotonic()
                 self.seconds += now - clock
@@ -102,7 +112,7 @@ class Trainer:
                 recent.append(losses)
                 if self.step % settings.log_every == 0:
                     self._log(recent, norm, bar)
-                    recent = []
+                    recent, self._waited = [], 0.0
                 if now - validated > 60 * settings.validate_minutes:
                     self.validate()
                     self.save()  # what is the best so far must outlive a kill
@@ -117,29 +127,61 @@ class Trainer:
                 self._board.close()
         self.team.wait()
 
-    def advance(self, batch: Batch) -> tuple[Losses, float]:
-        """One optimiser step on one batch; returns the losses and the gradient's norm before clipping."""
+    def advance(self, batch: Batch) -> tuple[Losses, Tensor]:
+        """One optimiser step on one batch; returns the losses and the gradient's norm before clipping.
+
+        A step whose gradient is not finite changes nothing. Nothing here asks the device for a number: it
+        would have to finish first, and idle until it is told what comes next.
+        """
         settings = self.settings
-        stage = settings.stages[settings.locate(self.step)[0]]
+        stage = self.stage
+        self._last_stage = stage.name
         plan = draw_plan(stage, np.random.default_rng([settings.seed, PLAN_STREAM, self.step]))
         rng = np.random.default_rng([settings.seed, PROMPT_STREAM, self.step, self.team.rank])
         rate = settings.learning_rate * stage.rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        device = torch.device(settings.device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            losses = roll_out(self.model, batch.to(device), plan, rng)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses = self._add_gradients(batch, plan, int(rng.integers(2**62)))
         self.team.average(parameter.grad for parameter in self.model.parameters())
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm))
-        if math.isfinite(norm):
-            self.optimizer.step()
-            self._update_average()
-        else:
-            log.warning("step %d: the gradient is not finite; the step is left out", self.step)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        # What PyTorch's gradient scaler sets, too: a fused step is left out where it is not zero.
+        self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self._update_average()
         self.step += 1
-        return losses.detach(), norm
+        return losses.detach(), norm.detach()
+
+    def _add_gradients(self, batch: Batch, plan: Plan, seed: int) -> Losses:
+        """Losses and gradients of a batch, in as many parts as have been found to fit into memory."""
+        device = torch.device(self.settings.device)
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                found = []
+                for number, part in enumerate(batch.parts(self.cuts)):
+                    share = part.masks.shape[1] / batch.masks.shape[1]
+                    lower = self.settings.precision == "bfloat16"
+                    with torch.autocast(device.type, torch.bfloat16, enabled=lower):
+                        losses = roll_out(self.model, part, plan, Dice(seed + number, device))
+                    (losses.total * share).backward()
+                    found.append(losses.detach())
+                return average(found)
+            except torch.cuda.OutOfMemoryError:
+                if self.cuts >= batch.masks.shape[1]:
+                    raise
+            # Outside the handler: the error's traceback keeps what filled the memory.
+            self.cuts *= 2
+            torch.cuda.empty_cache()
+            log.warning("out of memory: each batch is taken in %d parts from now on", self.cuts)
+
+    @property
+    def is_over(self) -> bool:
+        return self.step >= self.settings.total_steps
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the next step belongs to."""
+        return self.settings.stages[self.settings.locate(self.step)[0]]
 
     def validate(self) -> None:
         """Score the running average on the validation folder, and keep it if it is the best so far."""
@@ -218,7 +260,10 @@ class Trainer:
             ) from error
         was, now = json.loads(state["settings"]), json.loads(json.dumps(_fingerprint(self.settings)))
         changed = sorted(key for key in {*was, *now} - {"stages"} if was.get(key) != now.get(key))
-        if not _same_past(was["stages"], now["stages"], state["step"]):
+        by_clock = self.settings.minutes is not None
+        if by_clock and was["stages"] != now["stages"]:
+            changed.append("stages")
+        elif not by_clock and not _same_past(was["stages"], now["stages"], state["step"]):
             changed.append("stages that have begun")
         if changed:
             raise CheckpointError(
@@ -245,11 +290,26 @@ class Trainer:
                 clips, self.settings, self.step, self.team
             )  # to the end of the stage; `advance` moves the step
 
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Count the seconds that the loop waits for batches."""
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that lies behind, 0 to 1."""
+        return self.settings.progress(self.step)
+
     def _schedule(self) -> float:
         """Factor on the learning rate: linear warm-up, then a cosine over the run's work."""
         settings = self.settings
         warm = min(1.0, (self.step + 1) / max(settings.warmup_steps, 1))
-        cosine = 0.5 * (1 + math.cos(math.pi * settings.progress(self.step)))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
         return warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
 
     @torch.no_grad()
@@ -260,19 +320,22 @@ class Trainer:
         theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
 
-    def _log(self, recent: list[Losses], norm: float, bar: tqdm[Any]) -> None:
+    def _log(self, recent: list[Losses], norm: Tensor, bar: tqdm[Any]) -> None:
         mean = average(recent)
-        stage = self.settings.stages[self.settings.locate(self.step - 1)[0]]
+        if not norm.isfinite():
+            log.warning("step %d: the gradient is not finite; the step is left out", self.step - 1)
         values = {name: round(value, 5) for name, value in mean.numbers().items()}
         row = {
             "step": self.step,
-            "stage": stage.name,
+            "stage": self._last_stage,
             "seconds": round(self.seconds, 1),
-            "grad_norm": round(norm, 3),
+            "grad_norm": round(float(norm), 3),
         }
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], **values}
+        row["waited"] = round(self._waited, 2)
         append_row(self.folder / "log.csv", row)
-        bar.set_postfix(stage=stage.name, loss=values["total"], refresh=False)
+        log.info("%s", row)
+        bar.set_postfix(stage=self._last_stage, loss=values["total"], refresh=False)
         if self._board is not None:
             self._board.add_scalars("train", values, self.step)
 
@@ -288,7 +351,12 @@ def open_board(folder: Path) -> Any:
 
 def train(settings: TrainSettings, folder: Path) -> Path:
     """Run or resume a training; returns the best weights."""
-    trainer = Trainer(settings, folder)
+    if settings.minutes is None:
+        trainer = Trainer(settings, folder)
+    else:
+        from sam2_video.training.by_clock import ClockTrainer
+
+        trainer = ClockTrainer(settings, folder)
     trainer.run(make_clips(settings))
     return folder / "best.safetensors"
 

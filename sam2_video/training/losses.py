@@ -50,6 +50,11 @@ def average(losses: Sequence[Losses]) -> Losses:
     return Losses(*(torch.stack([getattr(x, part.name) for x in losses]).mean() for part in fields(Losses)))
 
 
+def weighted(parts: Sequence[tuple[Losses, float]]) -> Losses:
+    """Return the sum of losses, each times its share."""
+    return Losses(*(sum(getattr(x, part.name) * share for x, share in parts) for part in fields(Losses)))
+
+
 def shrink_target(masks: Tensor, side: int, void: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """(B, S, S) masks of 0 and 1 -> (B, side, side) float32 cover; void where any of a pixel is void.
 

@@ -105,6 +105,13 @@ def draw_path(rng: np.random.Generator, frames: int, *, speed: float, jumps: flo
     )
 
 
+def bounced(offset: Floats, low: Floats, high: Floats) -> Floats:
+    """Turn a way (T, 2) back wherever it would lead out of the box from `low` to `high` (2,)."""
+    width = high - low
+    along = np.mod((offset - low) / width, 2)
+    return np.asarray(low + width * (1 - np.abs(along - 1)), dtype=np.float32)
+
+
 def still_path(frames: int) -> Path:
     """Return a path that does not move."""
     return Path(np.zeros((frames, 2), np.float32), np.ones(frames, np.float32), np.zeros(frames, np.float32))

@@ -1,27 +1,40 @@
 """Simulated users: the prompts that training gives in a person's place.
 
-    rng = np.random.default_rng([seed, step])
-    prompt = box_prompt(masks, rng)                # or mask_prompt, click_prompt; masks (B, S, S) of 0, 1
-    click = correction_click(rng, logits, masks)        # logits (B, h, w) of any resolution -> Clicks
+    dice = Dice(seed_of_this_step, masks.device)
+    prompt = box_prompt(masks, dice)               # or mask_prompt, click_prompt; masks (B, S, S) of 0, 1
+    click = correction_click(dice, logits, masks)        # logits (B, h, w) of any resolution -> Clicks
     prompt = corrected(prompt, click, previous=logits[:, None])
 
 Points are pixels of the S x S model frame, x then y, a pixel's index standing for the pixel.
-Everything is a pure function of the generator's state.
+Everything is a pure function of the seed, and computed for all objects at once where the masks are: asking a
+graphics card for one number would make it wait for the answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor
 
-from sam2_video.evaluation.clicks import deepest, thickest_error
 from sam2_video.types import PromptTensors, upsample_logits
 
-Bools = NDArray[np.bool_]
+MIDDLE_CLICKS = 0.6  # share of clicks in the middle of their region, where people click, not anywhere in it
+
+
+class Dice:
+    """Random numbers on one device, from a seed."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        self._generator = torch.Generator(device).manual_seed(seed)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -39,63 +52,59 @@ def mask_prompt(masks: Tensor) -> PromptTensors:
     return PromptTensors(none, none.new_zeros((batch, 0), dtype=torch.int64), mask=masks[:, None].float())
 
 
-def box_prompt(masks: Tensor, rng: np.random.Generator | None = None, *, noise: float = 0.1) -> PromptTensors:
-    """Box the masks; with a generator each side is off by some `noise` of the box, at most S / 20."""
-    side = masks.shape[-1]
-    corners = np.zeros((len(masks), 2, 2), np.float32)
-    for row, mask in zip(corners, _bools(masks), strict=True):
-        xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        box = np.array([xs[0], ys[0], xs[-1], ys[-1]] if len(xs) else [0, 0, 0, 0], np.float32)
-        if rng is not None:
-            spread = np.tile(box[2:] - box[:2], 2) * noise
-            box += np.clip(rng.standard_normal(4) * spread, -side / 20, side / 20).astype(np.float32)
-        box = np.clip(box, 0, side - 1)
-        row[0], row[1] = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
-    labels = torch.tensor([2, 3], device=masks.device).expand(len(masks), 2)
-    return PromptTensors(torch.from_numpy(corners).to(masks.device), labels.clone())
+def box_prompt(masks: Tensor, dice: Dice | None = None, *, noise: float = 0.1) -> PromptTensors:
+    """Box the masks; with dice each side is off by some `noise` of the box, at most S / 20."""
+    inside, side = masks > 0, masks.shape[-1]
+    low_x, high_x = _ends(inside.any(dim=1))
+    low_y, high_y = _ends(inside.any(dim=2))
+    box = torch.stack([low_x, low_y, high_x, high_y], dim=1).float()
+    if dice is not None:
+        spread = (box[:, 2:] - box[:, :2]).repeat(1, 2) * noise
+        box = box + (dice.normal(len(masks), 4) * spread).clamp(-side / 20, side / 20)
+    first, second = box.clamp(0, side - 1).unflatten(1, (2, 2)).unbind(dim=1)
+    corners = torch.stack([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
+    return PromptTensors(corners, torch.arange(2, 4, device=masks.device).expand(len(masks), 2))
 
 
-def click_prompt(
-    masks: Tensor, rng: np.random.Generator | None = None, *, centre: float = 0.0
-) -> PromptTensors:
-    """Click once on each mask: in its middle without a generator, else anywhere but for a share of `centre`.
+def click_prompt(masks: Tensor, dice: Dice, *, middle: float = MIDDLE_CLICKS) -> PromptTensors:
+    """Click once on each mask: a share of `middle` in its middle, the others anywhere on it.
 
     An empty mask gets a click off the object, anywhere.
     """
-    spots = [_click_on(mask, rng, centre) for mask in _bools(masks)]
-    click = _clicks(spots, masks.device)
+    click = _click_on(masks > 0, dice, middle)
     return PromptTensors(click.points, click.labels)
 
 
 def correction_click(
-    rng: np.random.Generator | None, predicted: Tensor, masks: Tensor, *, void: Tensor | None = None
+    dice: Dice, predicted: Tensor, masks: Tensor, *, void: Tensor | None = None, middle: float = MIDDLE_CLICKS
 ) -> Clicks:
     """Click where the prediction is wrong: label 1 on what it misses, 0 on what it has too much.
 
-    predicted (B, h, w) logits or bool, masks and void (B, S, S). With a generator anywhere in the error,
-    without one in the middle of its thickest part. Where nothing is wrong, the click confirms the object (or
-    its absence).
+    predicted (B, h, w) logits or bool, masks and void (B, S, S). A share of `middle` falls in the middle of
+    the thickest error, the others anywhere in the error. Where nothing is wrong, the click confirms the
+    object (or its absence).
     """
-    side = masks.shape[-1]
+    truth, side = masks > 0, masks.shape[-1]
     if predicted.dtype != torch.bool:
         predicted = predicted.detach()
         if predicted.shape[-1] != side:
             predicted = upsample_logits(predicted, (side, side))
         predicted = predicted > 0
-    ignore = None if void is None else _bools(void)
-    spots = []
-    for row, (guess, truth) in enumerate(zip(_bools(predicted), _bools(masks), strict=True)):
-        wrong = guess != truth
-        if ignore is not None:
-            wrong &= ~ignore[row]
-        if not wrong.any():
-            spots.append(_click_on(truth, rng, 0.0))
-        elif rng is None:
-            spots.append(thickest_error(wrong, truth))
-        else:
-            x, y = _anywhere(wrong, rng)
-            spots.append((x, y, int(truth[y, x])))
-    return _clicks(spots, masks.device)
+    wrong = predicted != truth
+    if void is not None:
+        wrong = wrong & ~void
+    # Missing and surplus parts are measured apart: side by side they are two errors, not a thicker one.
+    missing, surplus = wrong & truth, wrong & ~truth
+    centres, depth = deepest(torch.cat([missing, surplus]))
+    is_missing = (depth[: len(masks)] >= depth[len(masks) :])[:, None, None]
+    thickest = torch.where(is_missing, centres[: len(masks)], centres[len(masks) :])
+    in_middle = (dice.uniform(len(masks)) < middle)[:, None, None]
+    spot = _anywhere(torch.where(in_middle, thickest, wrong), dice)
+    label = truth.flatten(1).gather(1, spot[:, None])[:, 0].long()
+    confirming = _click_on(truth, dice, 0.0)
+    is_wrong = wrong.flatten(1).any(dim=1)
+    points = torch.where(is_wrong[:, None, None], _points(spot, side), confirming.points)
+    return Clicks(points, torch.where(is_wrong[:, None], label[:, None], confirming.labels))
 
 
 def corrected(prompt: PromptTensors, click: Clicks, *, previous: Tensor | None) -> PromptTensors:
@@ -107,25 +116,60 @@ def corrected(prompt: PromptTensors, click: Clicks, *, previous: Tensor | None) 
     return PromptTensors(points, torch.cat([prompt.labels, click.labels], dim=1), previous=previous)
 
 
-def _bools(masks: Tensor) -> Bools:
-    return np.asarray((masks.detach() > 0).cpu().numpy())
+def deepest(regions: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the pixels of each region (B, S, S) that are farthest from its edge; the frame's border is one.
+
+    Distance is the larger of those in x and y. Returns them (B, S, S), and their depth (B,): 0 for none.
+    """
+    left = regions
+    depth = regions.flatten(1).any(dim=1).long()
+    radius = 1 << max(regions.shape[-1] // 2 - 1, 1).bit_length() - 1
+    while radius:  # a depth is a sum of powers of two: take each one that leaves something of the region
+        less = _eroded(left, radius)
+        survives = less.flatten(1).any(dim=1)
+        left = torch.where(survives[:, None, None], less, left)
+        depth = depth + radius * survives
+        radius //= 2
+    return left, depth
 
 
-def _clicks(spots: list[tuple[int, int, int]], device: torch.device) -> Clicks:
-    table = torch.tensor(spots, dtype=torch.int64, device=device).reshape(-1, 1, 3)
-    return Clicks(table[..., :2].float(), table[..., 2])
+def _eroded(regions: Tensor, radius: int) -> Tensor:
+    """Keep the pixels whose square neighbourhood of `radius` lies in the region."""
+    for dim in (1, 2):  # sums of what is outside, by differences of running sums: their cost has no radius
+        outside = (~regions).transpose(dim, 2).float()
+        total = F.pad(F.pad(outside, (radius, radius), value=1.0).cumsum(dim=2), (1, 0))
+        near = total[..., 2 * radius + 1 :] - total[..., : -2 * radius - 1]
+        regions = (near == 0).transpose(dim, 2)
+    return regions
 
 
-def _click_on(mask: Bools, rng: np.random.Generator | None, centre: float) -> tuple[int, int, int]:
-    if not mask.any():
-        x, y = (mask.shape[1] // 2, mask.shape[0] // 2) if rng is None else _anywhere(~mask, rng)
-        return x, y, 0
-    if rng is None or rng.random() < centre:
-        return (*deepest(mask)[:2], 1)
-    return (*_anywhere(mask, rng), 1)
+def _click_on(masks: Tensor, dice: Dice, middle: float) -> Clicks:
+    """Click on each (B, S, S) bool mask, or anywhere off it where it is empty."""
+    region = masks
+    if middle > 0:
+        in_middle = (dice.uniform(len(masks)) < middle)[:, None, None]
+        region = torch.where(in_middle, deepest(masks)[0], masks)
+    is_there = masks.flatten(1).any(dim=1)
+    spot = _anywhere(region | ~is_there[:, None, None], dice)
+    return Clicks(_points(spot, masks.shape[-1]), is_there.long()[:, None])
 
 
-def _anywhere(region: Bools, rng: np.random.Generator) -> tuple[int, int]:
-    inside = np.flatnonzero(region)
-    y, x = divmod(int(inside[rng.integers(len(inside))]), region.shape[1])
-    return x, y
+def _anywhere(regions: Tensor, dice: Dice) -> Tensor:
+    """(B,) index of a random pixel of each region (B, S, S); any where a region is empty."""
+    flat = regions.flatten(1)
+    return ((dice.uniform(*flat.shape) + 1) * flat).argmax(dim=1)
+
+
+def _points(spot: Tensor, side: int) -> Tensor:
+    """(B,) index -> (B, 1, 2) x and y."""
+    y = torch.div(spot, side, rounding_mode="floor")
+    return torch.stack([spot - y * side, y], dim=1)[:, None].float()
+
+
+def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last true position of each line (B, S); zeros where there is none."""
+    order = torch.arange(1, line.shape[1] + 1, device=line.device)
+    last = (line * order).amax(dim=1)
+    first = (line * order.flip(0)).amax(dim=1)
+    none = last == 0
+    return (line.shape[1] - first).masked_fill(none, 0), (last - 1).masked_fill(none, 0)

@@ -15,6 +15,7 @@ from sam2_video.training.stills import VOID, Instance, Picture, StillLibrary
 if TYPE_CHECKING:
     from sam2_video.training.clips import ClipConfig
 
+Cut = NDArray[np.uint8]
 _CUT_SHARE = 0.008  # smaller objects are too coarse to be cut out
 
 
@@ -37,6 +38,9 @@ class SceneMaker:
             mask = _with_neighbour(rng, picture, mask)
         whole = self._config.whole + (0.45 if instance.truncated else 0.0)
         stage = Stage(rng, frames, side, self._config)
+        if rng.random() < self._config.shapes:
+            shape = layers.shape(rng, picture.image)
+            return self._before(stage.backdrop(self._pick(rng).image), shape, stage, picture, instance)
         if instance.share < _CUT_SHARE or rng.random() < whole:
             void = np.where(picture.labels == VOID, np.uint8(255), np.uint8(0))
             back = stage.moving_picture(picture.image, mask, void if void.any() else None)
@@ -45,10 +49,16 @@ class SceneMaker:
             scenery = layers.fill_hole(picture.image, mask)
         else:
             scenery = self._pick(rng).image
-        back = stage.backdrop(scenery)
-        target = stage.target(layers.cut_out(picture.image, mask, softness=3 if rng.random() < 0.6 else 5))
+        cut = layers.cut_out(picture.image, mask, softness=3 if rng.random() < 0.6 else 5)
+        return self._before(stage.backdrop(scenery), cut, stage, picture, instance)
+
+    def _before(self, back: Layer, cut: Cut, stage: Stage, picture: Picture, instance: Instance) -> Scene:
+        """Put a target before the backdrop, and other things before and behind it."""
+        target = stage.target(cut)
         others = self._others(stage, picture, instance, 1.0)
-        depth = int(rng.integers(0, len(others) + 1))
+        if stage.rng.random() < self._config.twins:
+            others.append(stage.distractor(layers.mirror(cut)))
+        depth = int(stage.rng.integers(0, len(others) + 1))
         return Scene((back, *others[:depth], target, *others[depth:]))
 
     def _others(self, stage: Stage, picture: Picture, instance: Instance, plenty: float) -> list[Layer]:
@@ -60,7 +70,7 @@ class SceneMaker:
                 cut = self._distractor(rng, picture, instance)
                 if cut is not None:
                     out.append(stage.distractor(cut))
-        if rng.random() < 0.25 * max(plenty, 0.7):
+        if rng.random() < 0.35 * max(plenty, 0.7):
             bar = layers.occluder(rng, self._pick(rng).image, stage.side)
             out.append(stage.occluder(bar))
         return out

@@ -22,7 +22,10 @@ class Stage:
     mask_prompts: float = 0.5  # share of steps that start from a mask; the rest start from a box or a click
     box_prompts: float = 0.25
     refine_rounds: int = 2  # at most this many correction clicks on a frame prompted by box or click
-    correct_frame: float = 0.2  # share of steps in which a later frame is corrected by a click
+    correct_frame: float = 0.2  # share of steps in which later frames are corrected by clicks
+    correct_frames: int = 1  # at most this many of them
+    correct_clicks: int = 1  # at most this many clicks on each
+    correct_ahead: float = 0.0  # share of those steps in which all frames are tracked after all corrections
     rate: float = 1.0  # factor on the learning rate: small batches of long clips want a lower one
 
     def __post_init__(self) -> None:
@@ -63,6 +66,7 @@ class TrainSettings:
     ema_decay: float = 0.998
     precision: str = "bfloat16"  # of autocast; "float32" switches it off
     device: str = "cpu"
+    minutes: float | None = None  # end by the clock: each stage's `steps` are then its share of the time
     threads: int | None = None
     workers: int = 2
     log_every: int = 10

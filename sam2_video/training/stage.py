@@ -15,6 +15,7 @@ from sam2_video.training.motion import (
     Path,
     Placement,
     Wobble,
+    bounced,
     drag,
     draw_path,
     draw_wobble,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sam2_video.training.clips import ClipConfig
 
 Point = tuple[float, float]
+_ROOM = np.full(2, 0.1, np.float32)  # how far out of the frame a target's middle goes by itself
+_CAMERA_ROOM = np.full(2, 0.35, np.float32)  # how far a camera turns away from where it began
 
 
 class Stage:
@@ -44,6 +47,7 @@ class Stage:
             (0.018, 0.005) if way < 0.35 else (0.001, 0.017) if way < 0.65 else (0.007, 0.012)
         )
         path = draw_path(rng, frames, speed=camera * config.motion, jumps=0.02)
+        path = replace(path, offset=bounced(path.offset, -_CAMERA_ROOM, _CAMERA_ROOM))
         self._camera = self._lens(path)
         self._tripod = self._lens(still_path(frames))
         self._smear = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.3 else 0.0
@@ -105,7 +109,9 @@ class Stage:
         self._focus = (float(self.rng.uniform(0.22, 0.78)), float(self.rng.uniform(0.25, 0.78)))
         # Pinned in mid-clip, so that a fast object crosses the frame rather than leaving it.
         path = self._pinned(path, self._focus)
-        if self.rng.random() < 0.07:
+        at = np.array(self._focus, np.float32)
+        path = replace(path, offset=bounced(path.offset, -_ROOM - at, 1 + _ROOM - at))
+        if self.rng.random() < 0.1:
             path = replace(path, offset=path.offset + excursion(self.rng, self.frames))
         return self._front(cut, path, self._focus, float(scale), is_target=True, strength=0.08)
 
@@ -167,7 +173,7 @@ class Stage:
         return small, scale * picture.shape[1] / small.shape[1]
 
     def _bend(self, strength: float) -> Wobble:
-        amount = strength * float(self.rng.uniform(0.1, 1.6)) * self.config.bend
+        amount = strength * float(self.rng.uniform(0.1, 2.0)) * self.config.bend
         return draw_wobble(self.rng, self.frames, strength=amount)
 
     def _pinned(self, path: Path, at: Point) -> Path:

@@ -54,14 +54,14 @@ def test_rope_angles() -> None:
 def test_rotation_is_that_of_complex_numbers(draw: Draw) -> None:
     x, table = draw(2, 3, 12, 8), axial_rope(3, 4, 8)
     turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.complex(*table)
-    order = pairs_apart(8, heads=1)
+    order = pairs_apart(torch.arange(8), heads=1)
     expected = torch.view_as_real(turned).flatten(-2)[..., order]
     torch.testing.assert_close(rotate(x[..., order], table), expected)
 
 
 def test_pairs_are_put_apart_head_by_head() -> None:
-    assert pairs_apart(6, heads=1).tolist() == [0, 2, 4, 1, 3, 5]
-    assert pairs_apart(8, heads=2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert pairs_apart(torch.arange(6), heads=1).tolist() == [0, 2, 4, 1, 3, 5]
+    assert pairs_apart(torch.arange(8), heads=2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_rotation_keeps_lengths(draw: Draw) -> None:

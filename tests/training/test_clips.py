@@ -109,7 +109,9 @@ def test_the_mask_lies_on_the_object(stills_folder: Path, tmp_path: Path) -> Non
     cv2.circle(labels, (80, 60), 30, 1, -1)
     cv2.imwrite(str(tmp_path / "white" / "images" / "0.jpg"), labels * 255)
     cv2.imwrite(str(tmp_path / "white" / "masks" / "0.png"), labels)
-    maker = ClipMaker(find_stills([tmp_path]), ClipConfig(seed=2, whole=1.0, colour=0.0))
+    maker = ClipMaker(
+        find_stills([tmp_path]), ClipConfig(seed=2, whole=1.0, colour=0.0, shapes=0.0, strides=(1,))
+    )
     agreement = []
     for index in range(15):
         clip = maker.make(index, frames=3, size=64)

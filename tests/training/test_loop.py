@@ -225,7 +225,7 @@ def test_a_stage_is_entered_in_the_middle(stills_folder: Path) -> None:
 def test_void_is_filled_in_where_other_clips_have_it() -> None:
     frames, masks = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 8, 8), np.uint8)
     batch = collate([TrainingClip(frames, masks), TrainingClip(frames, masks, np.ones((2, 8, 8), bool))])
-    assert batch.pixels.shape == (2, 2, 3, 8, 8) and batch.void is not None
+    assert batch.pixels.shape == (2, 2, 8, 8, 3) and batch.void is not None
     assert not batch.void[:, 0].any() and batch.void[:, 1].all()
 
 

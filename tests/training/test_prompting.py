@@ -8,12 +8,16 @@ import torch
 from sam2_video.evaluation.clicks import centre_of_error
 from sam2_video.training.prompting import (
     Clicks,
+    Dice,
     box_prompt,
     click_prompt,
     corrected,
     correction_click,
+    deepest,
     mask_prompt,
 )
+
+CPU = torch.device("cpu")
 
 
 def square(side: int = 32, x: slice = slice(8, 19), y: slice = slice(4, 15)) -> torch.Tensor:
@@ -39,10 +43,10 @@ def test_a_box_without_noise_is_tight() -> None:
 
 
 def test_a_noisy_box_stays_ordered_in_the_frame_and_near() -> None:
-    rng = np.random.default_rng(0)
+    dice = Dice(0, CPU)
     offsets = []
     for _ in range(100):
-        points = box_prompt(MASKS, rng, noise=0.5).points
+        points = box_prompt(MASKS, dice, noise=0.5).points
         assert (points >= 0).all() and (points <= 31).all()
         assert (points[:, 0] <= points[:, 1]).all()
         offsets.append((points - box_prompt(MASKS).points).abs().max())
@@ -50,47 +54,69 @@ def test_a_noisy_box_stays_ordered_in_the_frame_and_near() -> None:
 
 
 def test_a_click_lies_on_its_object() -> None:
-    rng = np.random.default_rng(1)
+    dice = Dice(1, CPU)
     seen = set()
     for _ in range(50):
-        prompt = click_prompt(MASKS, rng)
+        prompt = click_prompt(MASKS, dice, middle=0.0)
         assert prompt.labels.tolist() == [[1], [1]]
         for mask, (x, y) in zip(MASKS, prompt.points[:, 0].long().tolist(), strict=True):
             assert mask[y, x] == 1
             seen.add((x, y))
     assert len(seen) > 50  # anywhere on it
-    assert click_prompt(MASKS).points.tolist() == [[[13, 9]], [[25, 15]]]  # its middle
+    assert click_prompt(MASKS, dice, middle=1.0).points.tolist() == [[[13, 9]], [[25, 15]]]
 
 
 def test_an_absent_object_gets_a_click_off_it() -> None:
-    assert click_prompt(torch.zeros(1, 32, 32), np.random.default_rng(0)).labels.tolist() == [[0]]
+    assert click_prompt(torch.zeros(1, 32, 32), Dice(0, CPU)).labels.tolist() == [[0]]
 
 
 def test_prompts_repeat_with_the_generator() -> None:
     a, b = (
-        [click_prompt(MASKS, rng).points.tolist() for _ in range(10)]
-        for rng in (np.random.default_rng(8), np.random.default_rng(8))
+        [click_prompt(MASKS, dice).points.tolist() for _ in range(10)]
+        for dice in (Dice(8, CPU), Dice(8, CPU))
     )
     assert a == b
 
 
 def test_corrections_fall_into_the_error() -> None:
-    rng = np.random.default_rng(2)
+    dice = Dice(2, CPU)
     predicted = torch.stack([square(x=slice(8, 12)), square(x=slice(18, 32), y=slice(10, 21))])
     logits = (
         predicted.float() * 2 - 1
     )  # misses the right part of the first, has two columns too many on the second
     for _ in range(30):
-        clicks = correction_click(rng, logits, MASKS)
+        clicks = correction_click(dice, logits, MASKS, middle=0.0)
         assert clicks.labels.tolist() == [[1], [0]]
         (x0, y0), (x1, y1) = clicks.points[:, 0].tolist()
         assert 12 <= x0 <= 18 and 4 <= y0 <= 14
         assert x1 in (18, 19, 31) and 10 <= y1 <= 20
 
 
+def test_a_correction_in_the_middle_is_that_of_the_thickest_error() -> None:
+    predicted = MASKS.clone()
+    predicted[0, 20:25, 0:5] = 1  # too much, 5 wide
+    predicted[0, 4:15, 8:10] = 0  # missing, 2 wide: one with what follows it would be 5 wide
+    predicted[0, 4:15, 5:8] = 1
+    predicted[1, 10:21, 20:27] = 0
+    clicks = correction_click(Dice(0, CPU), predicted > 0, MASKS, middle=1.0)
+    assert clicks.points.tolist() == [[[2, 22]], [[23, clicks.points[1, 0, 1]]]]
+    assert clicks.labels.tolist() == [[0], [1]]
+
+
+def test_depth_is_the_distance_to_the_edge_and_to_the_border() -> None:
+    regions = torch.zeros(3, 32, 32, dtype=torch.bool)
+    regions[0, 4:15, 8:19] = True
+    regions[1] = True
+    where, depth = deepest(regions)
+    assert depth.tolist() == [6, 16, 0]
+    assert where[0].nonzero().tolist() == [[9, 13]]
+    assert where[1].nonzero().tolist() == [[15, 15], [15, 16], [16, 15], [16, 16]]
+    assert not where[2].any()
+
+
 def test_coarse_logits_are_brought_to_the_masks_size() -> None:
     logits = torch.full((2, 8, 8), -3.0)
-    clicks = correction_click(np.random.default_rng(0), logits, MASKS)
+    clicks = correction_click(Dice(0, CPU), logits, MASKS)
     assert clicks.labels.tolist() == [[1], [1]]
     assert all(mask[int(y), int(x)] for mask, (x, y) in zip(MASKS, clicks.points[:, 0].tolist(), strict=True))
 
@@ -100,17 +126,17 @@ def test_void_is_never_corrected() -> None:
     void = torch.zeros(1, 32, 32, dtype=torch.bool)
     void[0, :, 10:] = True
     for seed in range(20):
-        clicks = correction_click(np.random.default_rng(seed), predicted, MASKS[:1], void=void)
+        clicks = correction_click(Dice(seed, CPU), predicted, MASKS[:1], void=void)
         assert 8 <= float(clicks.points[0, 0, 0]) < 10
 
 
 def test_where_nothing_is_wrong_the_click_confirms() -> None:
-    clicks = correction_click(np.random.default_rng(0), MASKS.bool(), MASKS)
+    clicks = correction_click(Dice(0, CPU), MASKS.bool(), MASKS)
     assert clicks.labels.tolist() == [[1], [1]]
     x, y = clicks.points[0, 0].long().tolist()
     assert MASKS[0, y, x] == 1
     nothing = torch.zeros(1, 32, 32, dtype=torch.bool)
-    assert correction_click(np.random.default_rng(0), nothing, nothing).labels.tolist() == [[0]]
+    assert correction_click(Dice(0, CPU), nothing, nothing).labels.tolist() == [[0]]
 
 
 def test_a_click_is_appended() -> None:

@@ -15,25 +15,16 @@ def stage(**changes: object) -> Stage:
 
 
 def test_the_packaged_run_names_its_stages_in_order(tmp_path: Path) -> None:
-    settings = load_settings("nano", [f"stills={tmp_path}", "seed=3", "stages.pairs.steps=7"])
+    settings = load_settings("nano", [f"stills={tmp_path}", "seed=3", "stages.main.steps=7"])
     assert settings.model == "nano" and settings.seed == 3
-    assert [s.name for s in settings.stages] == [
-        "pictures",
-        "pairs",
-        "short",
-        "calm",
-        "places",
-        "full",
-        "main",
-        "long",
-    ]
+    assert [s.name for s in settings.stages] == ["pictures", "main", "long"]
     assert settings.stages[1].steps == 7
     assert settings.exclude == ("voc2007-seg",)
 
 
 def test_a_stage_can_be_left_out(tmp_path: Path) -> None:
     settings = load_settings("nano", [f"stills={tmp_path}", "stages.pictures=null"])
-    assert settings.stages[0].name == "pairs"
+    assert settings.stages[0].name == "main"
 
 
 def test_steps_are_located_in_their_stage(tmp_path: Path) -> None:
