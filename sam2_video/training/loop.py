@@ -163,7 +163,7 @@ class Trainer:
                     lower = self.settings.precision == "bfloat16"
                     with torch.autocast(device.type, torch.bfloat16, enabled=lower):
                         losses = roll_out(self.model, part, plan, Dice(seed + number, device))
-                    (losses.total * share).backward()
+                    (losses.total * share).backward()  # type: ignore[no-untyped-call]
                     found.append(losses.detach())
                 return average(found)
             except torch.cuda.OutOfMemoryError:

@@ -61,7 +61,7 @@ def box_prompt(masks: Tensor, dice: Dice | None = None, *, noise: float = 0.1) -
     if dice is not None:
         spread = (box[:, 2:] - box[:, :2]).repeat(1, 2) * noise
         box = box + (dice.normal(len(masks), 4) * spread).clamp(-side / 20, side / 20)
-    first, second = box.clamp(0, side - 1).unflatten(1, (2, 2)).unbind(dim=1)
+    first, second = torch.unflatten(box.clamp(0, side - 1), 1, (2, 2)).unbind(dim=1)
     corners = torch.stack([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
     return PromptTensors(corners, torch.arange(2, 4, device=masks.device).expand(len(masks), 2))
 
