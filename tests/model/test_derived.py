@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from sam2_video.model.derived import Derived
+from sam2_video.model.derived import Derived, made_once
 
 
 class Doubled(nn.Module):
@@ -79,3 +79,16 @@ def test_copies_do_not_share() -> None:
     copy.weight.fill_(3)
     assert copy().tolist() == [6, 6, 6] and module().tolist() == [2, 2, 2]
     assert list(module.state_dict()) == ["weight"]
+
+
+def test_within_a_step_it_is_made_once_with_gradients() -> None:
+    module = Doubled()
+    with made_once():
+        assert module() is module() and module.calls == 1
+        assert module(3).tolist() == [3, 3, 3]
+        (module() + module(3)).sum().backward()
+    assert module.weight.grad is not None and module.weight.grad.tolist() == [5, 5, 5]
+    with torch.no_grad():
+        module.weight.add_(1)
+    with made_once():
+        assert module().tolist() == [4, 4, 4], "what belongs to an earlier step is forgotten"
