@@ -8,7 +8,7 @@ import pytest
 
 from sam2_video.training.clips import ClipConfig, ClipMaker, TrainingClip
 from sam2_video.training.davis_clips import DavisClips
-from sam2_video.training.layers import cut_out, fill_hole
+from sam2_video.training.layers import cut_out, fill_hole, shape
 from sam2_video.training.motion import place, still_path
 from sam2_video.training.render import Layer, Scene, render
 from sam2_video.training.stills import find_stills
@@ -201,3 +201,38 @@ def test_windows_of_real_clips(davis: Path) -> None:
 def test_windows_longer_than_the_clip_are_reported(davis: Path) -> None:
     with pytest.raises(DataError, match="no window of 11"):
         DavisClips(davis).make(0, frames=11, size=48)
+
+
+def test_a_stride_leaves_frames_out(stills_folder: Path) -> None:
+    """Over the same object, frames that lie further apart differ by more."""
+    found = find_stills([stills_folder / "discs"])
+    moved = []
+    for strides in ((1,), (6,)):
+        plain = {"shapes": 0.0, "twins": 0.0, "whole": 0.0, "colour": 0.0}
+        maker = ClipMaker(found, ClipConfig(seed=3, strides=strides, **plain))
+        clips = [maker.make(index, frames=3, size=64) for index in range(30)]
+        assert all(len(clip.frames) == 3 for clip in clips)
+        moved.append(np.mean([np.abs(np.diff(clip.masks.astype(int), axis=0)).mean() for clip in clips]))
+    assert moved[1] > 2 * moved[0]
+
+
+def test_a_shape_is_cut_out_of_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    cuts = [shape(rng, picture) for _ in range(5)]
+    assert len({cut.shape for cut in cuts}) > 1
+    colours = {tuple(pixel) for pixel in picture.reshape(-1, 3)}
+    for cut in cuts:
+        inside = cut[..., 3] > 127
+        assert 0.2 < inside.mean() < 0.9
+        assert {tuple(pixel) for pixel in cut[inside][:, :3]} <= colours
+
+
+def test_targets_have_twins(stills_folder: Path) -> None:
+    def things(twins: float) -> float:
+        config = ClipConfig(seed=3, twins=twins, whole=0.0, shapes=1.0)
+        maker = ClipMaker(find_stills([stills_folder / "discs"]), config)
+        scenes = [maker._scenes.draw(np.random.default_rng(k), 2, 64) for k in range(40)]
+        return float(np.mean([len(scene.layers) for scene in scenes if scene is not None]))
+
+    assert things(1.0) == pytest.approx(things(0.0) + 1)

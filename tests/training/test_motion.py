@@ -5,6 +5,7 @@ import pytest
 
 from sam2_video.training.appearance import line_kernel, tone_curves
 from sam2_video.training.motion import (
+    bounced,
     control_points,
     draw_path,
     draw_wobble,
@@ -130,3 +131,9 @@ def test_a_smear_keeps_brightness_and_follows_its_direction() -> None:
     assert kernel is not None and kernel.sum() == pytest.approx(1.0)
     assert kernel.sum(axis=1).max() > 0.6 > 5 * kernel.sum(axis=0).max() / 2  # along one row
     assert line_kernel(0.5, 0.5) is None
+
+
+def test_a_way_is_turned_back_at_its_bounds() -> None:
+    way = np.array([[0.0, 0.0], [0.3, -0.2], [0.6, 0.1], [1.4, 0.0]], np.float32)
+    out = bounced(way, np.array([-0.5, -0.1], np.float32), np.array([0.5, 0.2], np.float32))
+    assert out == pytest.approx(np.array([[0.0, 0.0], [0.3, 0.0], [0.4, 0.1], [-0.4, 0.0]]), abs=1e-6)
