@@ -88,6 +88,7 @@ def test_within_a_step_it_is_made_once_with_gradients() -> None:
         assert module(3).tolist() == [3, 3, 3]
         (module() + module(3)).sum().backward()
     assert module.weight.grad is not None and module.weight.grad.tolist() == [5, 5, 5]
+    assert module() is not module(), "the step is over"
     with torch.no_grad():
         module.weight.add_(1)
     with made_once():
