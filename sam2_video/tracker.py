@@ -54,7 +54,7 @@ def stack_recalls(recalls: Sequence[Recall]) -> Recall:
     pointers = [
         (gap, _pointers([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)
     ]
-    return Recall(tuple(masks), tuple(pointers), first.pointer_span)
+    return Recall(tuple(masks), tuple(pointers), first.pointer_span, first.times)
 
 
 def _stack(memories: Sequence[FrameMemory]) -> FrameMemory:

@@ -7,7 +7,7 @@ state and the model. Neither remembers anything: what changes over a clip lives 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_video.fingerprint import weights_fingerprint
+from sam2_video.host import HostCopies
 from sam2_video.memory import MemoryPolicy
 from sam2_video.model.sam1 import AnyModel, check_model, with_memory
 from sam2_video.model.sam2 import COARSE_STRIDE, SAM2
@@ -26,9 +27,10 @@ from sam2_video.postprocess import fill_holes, non_overlapping
 from sam2_video.recalled import RecalledMemories
 from sam2_video.session import Retain, SessionOptions, Size, VideoSession
 from sam2_video.sources import open_source
+from sam2_video.steps import Graphs, Steps
 from sam2_video.stream import VideoStream
 from sam2_video.timeline import Outcome, Row
-from sam2_video.tracker import remember, segment_next, segment_prompt, stack_recalls
+from sam2_video.tracker import remember, segment_prompt, stack_recalls
 from sam2_video.transforms import FrameTransform, Resize
 from sam2_video.types import (
     ABSENT_LOGIT,
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from sam2_video.saved import SavedSession
 
 WORK_BYTES = 2**30  # for what the network works on at once; bounds its memory, not the number of objects
+GPU_SHARE = 8  # on a CUDA device: one part in so many of its memory
 MAX_BATCH = 64
+Leaving = Callable[[], list[Outcome]]
 LOW_STRIDE = 4  # mask logits are a quarter of the model frame
 
 
@@ -57,7 +61,8 @@ class VideoPredictor:
     `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many
     low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
     result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
-    `SessionOptions`; they are there for comparing with the reference. Raises ValueError for a memory that
+    `SessionOptions`; they are there for comparing with the reference. `graphs`: on a CUDA device "auto"
+    replays what settles as CUDA graphs, "off" asks for each operation. Raises ValueError for a memory that
     the model has no time codes for, ConfigError for a SAM 1 model, which has no memory, and for what is no
     model.
     """
@@ -71,6 +76,7 @@ class VideoPredictor:
         non_overlapping: bool = False,
         resize: Resize = "bilinear",
         keep_corrections: bool = True,
+        graphs: Graphs = "auto",
     ) -> None:
         check_model(model, type(self).__name__)
         self.model = with_memory(model, "tracking").eval()
@@ -85,6 +91,7 @@ class VideoPredictor:
         self.non_overlapping = non_overlapping
         self.keep_corrections = keep_corrections
         self.transform = FrameTransform(model.image_size, resize)
+        self._steps = Steps(self.model, graphs)
 
     @classmethod
     def from_pretrained(
@@ -96,6 +103,7 @@ class VideoPredictor:
         non_overlapping: bool = False,
         resize: Resize = "bilinear",
         keep_corrections: bool = True,
+        graphs: Graphs = "auto",
         **load: Any,
     ) -> VideoPredictor:
         """Load a model by name, path or hub id (`load` goes to `load_model`) and make a predictor of it."""
@@ -108,6 +116,7 @@ class VideoPredictor:
             non_overlapping=non_overlapping,
             resize=resize,
             keep_corrections=keep_corrections,
+            graphs=graphs,
         )
 
     def open(self, source: Any, *, retain: Retain = "all", video_size: Size | None = None) -> VideoSession:
@@ -159,7 +168,9 @@ class VideoPredictor:
 
     def _network(self, *, offload: bool = False) -> Network:
         """What sessions of this predictor drive."""
-        return Network(self.model, self.transform, self.fill_holes, self.non_overlapping, offload)
+        return Network(
+            self.model, self.transform, self.fill_holes, self.non_overlapping, offload, self._steps
+        )
 
     def _network_of(self, saved: SavedSession) -> Network:
         """The network as a saved session had it. Raises CheckpointError where it cannot be the same."""
@@ -170,6 +181,7 @@ class VideoPredictor:
             int(saved.model.get("fill_holes") or 0),
             bool(saved.model.get("non_overlapping")),
             offload=saved.state.options.retain == "all",
+            shared_steps=self._steps,
         )
         for key, found in network.settings().items():
             if saved.model.get(key) != found:
@@ -184,13 +196,18 @@ class VideoPredictor:
 
 @dataclass(frozen=True)
 class Network:
-    """What a session asks of the model; see `session.Driver`. Stateless."""
+    """What a session asks of the model; see `session.Driver`. Stateless, but for what can be made again."""
 
     model: SAM2
     transform: FrameTransform
     fill_holes: int = 0
     non_overlapping: bool = False
     offload: bool = False  # memories wait on the CPU until they are recalled
+    shared_steps: Steps | None = None  # of the predictor; left out: its own, never replayed
+
+    @cached_property
+    def _steps(self) -> Steps:
+        return self.shared_steps or Steps(self.model, "off")
 
     @cached_property
     def _recalled(self) -> RecalledMemories:
@@ -199,14 +216,24 @@ class Network:
 
     def look(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
         """Encode one (H, W, 3) uint8 RGB frame."""
+        features = self.look_ahead(rgb)
+        self._steps.wait(features)
+        return features
+
+    def look_ahead(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
+        """Encode a frame whose features are needed later.
+
+        On a CUDA device this returns at once, and goes on beside whatever is asked for next.
+        """
         with torch.inference_mode():
-            return self.model.encode_image(self.transform.pixels(rgb).to(self.model.device))
+            return self._steps.encode(lambda: self.transform.pixels(rgb, self.model.device))
 
     def segment(
         self, features: ImageFeatures, prompt: Prompt, size: Size, previous: Tensor | None, recall: Recall
     ) -> Outcome:
         """Segment one prompted object and make its memory."""
         with torch.inference_mode():
+            self._steps.wait(features)
             tensors = self._tensors(prompt, size, previous)
             recall = self._recalled.ready([recall])[0]
             prediction = segment_prompt(self.model, features, tensors, recall)
@@ -226,25 +253,26 @@ class Network:
     @property
     def batch_size(self) -> int:
         """How many objects go through the network at once."""
-        return min(max(WORK_BYTES // self.model.object_bytes, 1), MAX_BATCH)
+        return min(max(work_bytes(self.model.device) // self.model.object_bytes, 1), MAX_BATCH)
 
     def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
         """Segment objects that are not prompted; those whose recalls have the same layout share a batch."""
-        outcomes: dict[int, Outcome] = {}
+        waiting: list[tuple[list[int], Leaving]] = []
         with torch.inference_mode():
             ready = self._recalled.ready(recalls)
             for batch in _batches(ready, self.batch_size):
                 recall = stack_recalls([ready[i] for i in batch])
-                prediction = segment_next(self.model, features, recall)
-                memory = remember(self.model, features, prediction, prompted=False)
-                outcomes.update(zip(batch, self._separate(prediction, memory), strict=True))
-        return [outcomes[i] for i in range(len(recalls))]
+                with self._steps.follow.held():  # until everything was copied out of where graphs write
+                    waiting.append((batch, self._leaving(*self._steps.track(features, recall))))
+            found = {i: one for batch, leaving in waiting for i, one in zip(batch, leaving(), strict=True)}
+        return [found[i] for i in range(len(recalls))]
 
     def remember(self, features: ImageFeatures, prediction: MaskPrediction, *, prompted: bool) -> FrameMemory:
         """Make the memory of one object on a frame again, from the mask that was found."""
         found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
         logits, iou, pointer, presence = (part.to(self.model.device) for part in found)
         with torch.inference_mode():
+            self._steps.wait(features)
             mask = MaskPrediction(logits, iou, pointer.to(self.model.dtype), presence)
             return self._separate(mask, remember(self.model, features, mask, prompted=prompted))[0][1]
 
@@ -278,15 +306,40 @@ class Network:
 
     def _separate(self, prediction: MaskPrediction, memory: FrameMemory) -> list[Outcome]:
         """Split a batch into its objects; each owns its memory, so that it can be forgotten alone."""
-        place = torch.device("cpu") if self.offload else self.model.device
+        return self._leaving(prediction, memory)()
+
+    def _leaving(self, prediction: MaskPrediction, memory: FrameMemory) -> Leaving:
+        """Begin to copy what comes out of a batch; a call of what is returned waits, and splits it.
+
+        Nothing that the batch was given in is read after this returned: graphs write there again.
+        """
         found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
-        logits, iou, pointer, presence = (whole.float().cpu() for whole in found)
+        host = HostCopies([whole.float() for whole in found])
+        stays = not self.offload or self.model.device.type == "cpu"
+        waiting = HostCopies([] if stays else [memory.features, memory.pointer])
+        ones = [slice(i, i + 1) for i in range(len(prediction.iou))]
+        own = [memory.map(lambda whole, one=one: whole[one].clone()) for one in ones if stays]  # type: ignore[misc]
+        keyed = None if memory.keys is None else self._keyed(memory)
 
-        def part(one: slice) -> Outcome:
-            mask = MaskPrediction(logits[one], iou[one], pointer[one], presence[one])
-            return mask, memory.map(lambda whole: whole[one].to(place, copy=True))
+        def separate() -> list[Outcome]:
+            logits, iou, pointer, presence = host.arrived()
+            masks = [MaskPrediction(logits[one], iou[one], pointer[one], presence[one]) for one in ones]
+            stored = own
+            if not stays:
+                features, mark = waiting.arrived(pinned=True)
+                stored = [FrameMemory(features[one].clone(), mark[one].clone()) for one in ones]
+            for kept, made in zip(stored, keyed or (), strict=bool(keyed)):
+                self._recalled.put(kept, made)
+            return list(zip(masks, stored, strict=True))
 
-        return [part(slice(i, i + 1)) for i in range(len(iou))]
+        return separate
+
+    def _keyed(self, memory: FrameMemory) -> list[FrameMemory]:
+        """A batch of memories whose keys are not yet apart, one by one; copied."""
+        assert memory.keys is not None
+        keys, features, pointer = memory.keys[0].clone(), memory.features.clone(), memory.pointer.clone()
+        ones = [slice(i, i + 1) for i in range(len(pointer))]
+        return [FrameMemory(features[one], pointer[one], (keys[i],)) for i, one in enumerate(ones)]
 
     def show(self, frame: int, size: Size, rows: Sequence[Row]) -> FrameResult:
         """Put objects together; those that are not there yet count as absent."""
@@ -310,7 +363,15 @@ class Network:
             size=size,
             prompted=tuple(row.prompted for row in rows),
             info=tuple(row.info for row in rows),
+            device=self.model.device if self.model.device.type == "cuda" else None,
         )
+
+
+def work_bytes(device: torch.device) -> int:
+    """How much memory the network may take at once where it is."""
+    if device.type != "cuda":
+        return WORK_BYTES
+    return max(int(torch.cuda.get_device_properties(device).total_memory) // GPU_SHARE, WORK_BYTES)
 
 
 def _opened(session: VideoSession, source: Any) -> VideoSession:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import sam2_video.video_predictor as driver
+from sam2_video import steps
 from sam2_video import stream as stream_module
 from sam2_video.memory import MemoryPolicy
 from sam2_video.stream import MOST_PROMPTED, ObjectPrompt, VideoStream
@@ -335,7 +336,7 @@ def test_after_an_error_of_the_network_the_stream_goes_on(monkeypatch: pytest.Mo
     with predictor().stream() as stream:
         stream.step(clip[0], [{"object_id": 1, **CLICK}])
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "segment_next", lambda *_: 1 / 0)
+            patch.setattr(steps, "segment_next", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 stream.step(clip[1])
         assert stream.frame == 1

@@ -13,6 +13,7 @@ import torch
 
 import sam2_video
 import sam2_video.video_predictor as driver
+from sam2_video import steps
 from sam2_video.memory import MemoryPolicy
 from sam2_video.transforms import FrameTransform
 from sam2_video.types import ABSENT_LOGIT, PromptError, SourceError
@@ -64,14 +65,14 @@ def test_mask_prompt_comes_back_as_the_mask() -> None:
 
 def test_objects_of_one_layout_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = driver.segment_next
+    real = steps.segment_next
 
     def counting(model: Any, features: Any, recall: Any) -> Any:
         prediction = real(model, features, recall)
         sizes.append(len(prediction.iou))
         return prediction
 
-    monkeypatch.setattr(driver, "segment_next", counting)
+    monkeypatch.setattr(steps, "segment_next", counting)
     with VideoPredictor(toy_model()).open(toy_clip(4)) as session:
         for object_id in (1, 2, 3):
             session.prompt(frame=0, object_id=object_id, **CLICK)

@@ -91,7 +91,13 @@ class TimedPredictor(VideoPredictor):
 
     def _network(self, *, offload: bool = False) -> Network:
         return TimedNetwork(
-            self.model, self.transform, self.fill_holes, self.non_overlapping, offload, self.watch
+            self.model,
+            self.transform,
+            self.fill_holes,
+            self.non_overlapping,
+            offload,
+            self._steps,
+            watch=self.watch,
         )
 
 

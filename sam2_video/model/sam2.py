@@ -246,8 +246,8 @@ class SAM2(nn.Module):
         count = len((recall.masks or recall.pointers)[0][1].pointer)
         placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:
-            distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device=self.device)
-            code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
+            times = recall.times if recall.times is not None else pointer_times(recall, self.device)
+            code = sine_time(times, self.width).to(self.dtype)
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
             # A pointer is too wide for one memory token: it becomes four.
             tokens = pointers.to(self.dtype).reshape(count, -1, self.memory_width)
@@ -261,6 +261,13 @@ class SAM2(nn.Module):
             self.maskmem_tpos_enc.flatten(1),
             placeless,
         )
+
+
+def pointer_times(recall: Recall, device: torch.device) -> Tensor:
+    """(P,) float32: how far back each pointer lies, over the span; on a CUDA device nothing waits for it."""
+    on_cuda = device.type == "cuda"
+    distances = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, pin_memory=on_cuda)
+    return (distances / max(recall.pointer_span, 1)).to(device, non_blocking=on_cuda)
 
 
 def best(candidates: MaskCandidates, *, multimask: bool) -> MaskPrediction:

@@ -30,6 +30,8 @@ LAYERS: dict[str, int] = {
     "checkpoint": 2,
     "tracker": 2,
     "recalled": 2,
+    "steps": 2,
+    "host": 1,
     "session": 2,
     "stream": 2,
     "timeline": 2,
