@@ -215,15 +215,10 @@ class Network:
         return RecalledMemories(self.model)
 
     def look(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
-        """Encode one (H, W, 3) uint8 RGB frame."""
-        features = self.look_ahead(rgb)
-        self._steps.wait(features)
-        return features
+        """Encode one (H, W, 3) uint8 RGB frame.
 
-    def look_ahead(self, rgb: NDArray[np.uint8]) -> ImageFeatures:
-        """Encode a frame whose features are needed later.
-
-        On a CUDA device this returns at once, and goes on beside whatever is asked for next.
+        On a CUDA device this returns at once, and goes on beside what is asked for next: another frame may be
+        looked at before this one is tracked. The other verbs wait for it; see `ImageFeatures.ready`.
         """
         with torch.inference_mode():
             return self._steps.encode(lambda: self.transform.pixels(rgb, self.model.device))

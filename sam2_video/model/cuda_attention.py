@@ -9,6 +9,7 @@ their sums. All ways compute the same; benchmarks/gpu_frame_time.py times them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sam2_video.model.triton_attention import HAS_TRITON, attend_in_parts
+from sam2_video.model.triton_attention import HAS_TRITON, Tile, attend_in_parts
 
 Way = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -30,6 +31,7 @@ TOLERANCE = 0.05  # relative, of an outcome in bfloat16 next to float32
 
 # In order of preference; the first that takes the arguments is used.
 PREFERRED = {"narrow": ["triton", "cudnn", "flash"], "wide": ["cudnn", "flash"]}
+TILE = Tile()  # of the kernel in Triton
 _chosen: dict[tuple[Any, ...], str] = {}
 
 
@@ -57,13 +59,20 @@ def chosen_way(q: Tensor, k: Tensor, v: Tensor) -> str:
     return _chosen[kind]
 
 
+def forget_choices() -> None:
+    """Choose again, after `PREFERRED` was changed."""
+    _chosen.clear()
+
+
 def is_right(way: Way, q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Does a way take these arguments, and give what plain products in float32 give?"""
-    try:
-        few = way(q[:1], k[:1], v[:1])[:, :, :PROBED_QUERIES].float()
-        torch.cuda.synchronize(q.device)
-    except Exception:  # whatever a compiler or a driver says, there are other ways
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the framework tells why it does not take the arguments
+        try:
+            few = way(q[:1], k[:1], v[:1])[:, :, :PROBED_QUERIES].float()
+            torch.cuda.synchronize(q.device)
+        except Exception:  # whatever a compiler or a driver says, there are other ways
+            return False
     exact = q[:1, :, :PROBED_QUERIES].float() @ k[:1].float().transpose(-2, -1) * q.shape[-1] ** -0.5
     expected = exact.softmax(dim=-1) @ v[:1].float()
     return bool((few - expected).norm() <= TOLERANCE * expected.norm())
@@ -74,7 +83,7 @@ def padded(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     missing = q.shape[-1] - v.shape[-1]
     if missing > 0:
         return F.scaled_dot_product_attention(q, k, F.pad(v, (0, missing)), bias)[..., :-missing]
-    return F.scaled_dot_product_attention(q, k, v, bias)
+    return F.scaled_dot_product_attention(q, k, v if v.stride(-1) == 1 else v.contiguous(), bias)
 
 
 def _by_cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -100,7 +109,7 @@ def _by_memory_efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _by_triton(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if not HAS_TRITON:
         raise RuntimeError("there is no Triton in this installation")
-    return attend_in_parts(q, k, v, multiprocessors(q.device))
+    return attend_in_parts(q, k, v, multiprocessors(q.device), tile=TILE)
 
 
 def _only(backend: Any) -> AbstractContextManager[Any]:
