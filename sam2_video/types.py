@@ -191,7 +191,7 @@ class FrameResult:
         """(N, 4) x0, y0, x1, y1 of each mask in pixels, last column and row included; zeros if empty."""
         out = np.zeros((len(self.object_ids), 4), dtype=np.float32)
         for row, mask in zip(out, self._each(), strict=True):
-            ys, xs = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+            ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if len(xs):
                 row[:] = xs[0], ys[0], xs[-1], ys[-1]
         return out

@@ -66,7 +66,7 @@ def attend_in_parts(
     parts = parts or parts_of(blocks * batch * heads, keys, multiprocessors)
     each = -(-keys // (parts * tile.keys)) * tile.keys
     parts = -(-keys // each)  # no part may be empty
-    out = q.new_empty((parts, batch, heads, queries, width), dtype=q.dtype if parts == 1 else torch.float32)
+    out = q.new_empty((parts, batch, heads, queries, width), dtype=torch.float32)
     sums = q.new_empty((parts, batch, heads, queries), dtype=torch.float32)
     _attend[(blocks, batch * heads, parts)](
         q, k, v, out, sums,
@@ -75,7 +75,7 @@ def attend_in_parts(
         DEPTH=depth, WIDTH=width, BLOCK_Q=tile.queries, BLOCK_K=tile.keys,
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
-    return out[0] if parts == 1 else _joined(out, sums).to(q.dtype)
+    return (out[0] if parts == 1 else _joined(out, sums)).to(q.dtype)
 
 
 def _joined(out: Tensor, sums: Tensor) -> Tensor:
@@ -120,6 +120,6 @@ if HAS_TRITON:
             total = total * fade[:, None] + tl.dot(p.to(v.dtype), v)
             top = higher
         o_at = OUT + part * o_p + b * o_b + h * o_h + rows[:, None] * o_n + width[None, :]
-        tl.store(o_at, (total / weight[:, None]).to(OUT.dtype.element_ty), mask=here)
+        tl.store(o_at, total / weight[:, None], mask=here)
         s_at = SUMS + part * s_p + b * s_b + h * s_h + rows
         tl.store(s_at, top + tl.log2(weight), mask=rows < queries)
