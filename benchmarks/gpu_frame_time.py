@@ -12,13 +12,14 @@ fit into the budget is left out, and said.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class Autocast(Theirs):
 
 def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
     name, count = f"sam2.1_hiera_{size}", WARM_UP + FRAMES + 1
-    model = stand_in(name, side, torch.bfloat16, "cuda")
+    model = _model(name, side)
     medians: dict[str, float] = {}
 
     def measure(who: str, make: Callable[[], Any], frames: int = FRAMES, warm: int = WARM_UP) -> None:
@@ -184,6 +185,7 @@ def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
             return
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         try:
             one = make()
             steps = iter(range(START, START + count))
@@ -194,8 +196,8 @@ def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
             say(f"  {size}, {objects} objects, {who}: FAILED\n{traceback.format_exc(limit=-4)}")
             return
         medians[who] = statistics.median(found)
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        say(f"  {size}, {objects} objects, {who}: {shown(found)}, peak {peak:.2f} GiB")
+        peak = (torch.cuda.max_memory_allocated() - before) / 2**30
+        say(f"  {size}, {objects} objects, {who}: {shown(found)}, peak {peak:.2f} GiB beside weights")
         del one
 
     ours = partial(Ours, model, count, objects)
@@ -219,20 +221,22 @@ def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
             say(f"  {size}, {objects} objects: ours with graphs takes 1/{ms / mine:.2f} of {who}")
 
 
-_twins: dict[Any, Any] = {}
+@lru_cache(maxsize=8)
+def _model(name: str, side: int) -> Any:
+    return stand_in(name, side, torch.bfloat16, "cuda")
 
 
+@lru_cache(maxsize=8)
 def _twin(name: str, side: int, dtype: torch.dtype) -> Any:
-    """Theirs with the same weights, made once for a name."""
-    if (name, dtype) not in _twins:
-        _twins.clear()
-        _twins[name, dtype] = hub_twin(stand_in(name, side, dtype, "cuda"), name)
-    return _twins[name, dtype]
+    """Theirs with the same weights."""
+    if dtype == torch.float32:
+        return hub_twin(stand_in(name, side, dtype, "cuda"), name)
+    return copy.deepcopy(_twin(name, side, torch.float32)).to(dtype)
 
 
 def parts(size: str, side: int) -> None:
     """Where the time of a frame goes, operation by operation; a GPU that is waited for after each part."""
-    model = stand_in(f"sam2.1_hiera_{size}", side, torch.bfloat16, "cuda")
+    model = _model(f"sam2.1_hiera_{size}", side)
     one = Ours(model, WARM_UP + FRAMES, graphs="off", retain="window")
     for frame in range(START, START + 3):
         one.step(frame)
@@ -256,7 +260,7 @@ def kernels(size: str, side: int) -> None:
     """The operations that take longest within graphs."""
     from torch.profiler import ProfilerActivity, profile
 
-    model = stand_in(f"sam2.1_hiera_{size}", side, torch.bfloat16, "cuda")
+    model = _model(f"sam2.1_hiera_{size}", side)
     one = Ours(model, WARM_UP + 6, retain="window")
     for frame in range(START, START + WARM_UP):
         one.step(frame)
