@@ -145,12 +145,18 @@ class Recall:
     masks: tuple[tuple[int, FrameMemory], ...] = ()  # (slot of the learned time code, memory)
     pointers: tuple[tuple[int, FrameMemory], ...] = ()  # (signed distance in frames, memory)
     pointer_span: int = 15  # distance that the pointer's time code is divided by
-    times: Tensor | None = None  # (P,) distances over the span, where they are on the model's device already
+    # (P,), or (N, P) where objects differ: distances over the span, where they were made already.
+    times: Tensor | None = None
 
     @property
     def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """The integers of this recall: slots, distances, span."""
         return tuple(s for s, _ in self.masks), tuple(d for d, _ in self.pointers), self.pointer_span
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], int]:
+        """What no two objects of a batch may differ in: slots, and the number of pointers."""
+        return tuple(s for s, _ in self.masks), len(self.pointers)
 
     @property
     def is_empty(self) -> bool:

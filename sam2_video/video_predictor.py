@@ -7,7 +7,7 @@ state and the model. Neither remembers anything: what changes over a clip lives 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -251,11 +251,16 @@ class Network:
         return min(max(work_bytes(self.model.device) // self.model.object_bytes, 1), MAX_BATCH)
 
     def follow(self, features: ImageFeatures, recalls: Sequence[Recall]) -> list[Outcome]:
-        """Segment objects that are not prompted; those whose recalls have the same layout share a batch."""
+        """Segment objects that are not prompted; those whose recalls are alike share a batch.
+
+        On a CUDA device alike in shape, on a CPU in layout: batches gain less there, and change last digits.
+        """
+        on_cuda = self.model.device.type == "cuda"
         waiting: list[tuple[list[int], Leaving]] = []
         with torch.inference_mode():
             ready = self._recalled.ready(recalls)
-            for batch in _batches(ready, self.batch_size):
+            kinds = [one.shape if on_cuda else one.layout for one in ready]
+            for batch in _batches(kinds, self.batch_size):
                 recall = stack_recalls([ready[i] for i in batch])
                 with self._steps.follow.held():  # until everything was copied out of where graphs write
                     waiting.append((batch, self._leaving(*self._steps.track(features, recall))))
@@ -376,11 +381,11 @@ def _opened(session: VideoSession, source: Any) -> VideoSession:
     return session
 
 
-def _batches(recalls: Sequence[Recall], size: int) -> Iterator[list[int]]:
-    """Indices of recalls that can go through the network together."""
-    groups: dict[Any, list[int]] = defaultdict(list)
-    for index, recall in enumerate(recalls):
-        groups[recall.layout].append(index)
+def _batches(kinds: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+    """Indices of what can go through the network together."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, kind in enumerate(kinds):
+        groups[kind].append(index)
     for group in groups.values():
         for first in range(0, len(group), size):
             yield group[first : first + size]

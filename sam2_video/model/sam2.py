@@ -247,12 +247,13 @@ class SAM2(nn.Module):
         placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:
             times = recall.times if recall.times is not None else pointer_times(recall, self.device)
-            code = sine_time(times, self.width).to(self.dtype)
+            code = sine_time(times.flatten(), self.width).to(self.dtype)  # (P, C), or (N * P, C)
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
             # A pointer is too wide for one memory token: it becomes four.
             tokens = pointers.to(self.dtype).reshape(count, -1, self.memory_width)
             parts = self.width // self.memory_width
-            placeless = tokens + self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)
+            placed = self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)
+            placeless = tokens + torch.unflatten(placed, 0, (-1, tokens.shape[1]))  # of all, or of each
             values.append(tokens.transpose(1, 2))
         return MemoryTokens(
             torch.cat(values, dim=2),
