@@ -13,8 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import sam2_video.video_predictor as driver
-from sam2_video import steps
+from sam2_video import network, steps
 from sam2_video import stream as stream_module
 from sam2_video.memory import MemoryPolicy
 from sam2_video.stream import MOST_PROMPTED, ObjectPrompt, VideoStream
@@ -162,8 +161,8 @@ def test_nothing_to_track_gives_empty_results() -> None:
 
 def test_frames_are_not_looked_at_while_there_is_nothing_to_track(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    real = driver.Network.look
-    monkeypatch.setattr(driver.Network, "look", lambda self, rgb: (looked.append(1), real(self, rgb))[1])
+    real = network.Network.look
+    monkeypatch.setattr(network.Network, "look", lambda self, rgb: (looked.append(1), real(self, rgb))[1])
     with predictor().stream() as stream:
         for rgb in toy_clip(4):
             stream.step(rgb)

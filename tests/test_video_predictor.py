@@ -13,11 +13,12 @@ import torch
 
 import sam2_video
 import sam2_video.video_predictor as driver
-from sam2_video import steps
+from sam2_video import network, steps
 from sam2_video.memory import MemoryPolicy
+from sam2_video.network import Network
 from sam2_video.transforms import FrameTransform
 from sam2_video.types import ABSENT_LOGIT, PromptError, SourceError
-from sam2_video.video_predictor import Network, VideoPredictor
+from sam2_video.video_predictor import VideoPredictor
 from tests.toys import FRAME_SIZE, SIDE, toy_clip, toy_model
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -80,7 +81,7 @@ def test_objects_of_one_layout_share_a_batch(monkeypatch: pytest.MonkeyPatch) ->
         list(session.propagate())
     assert sizes == [3, 3, 1, 3, 1]  # object 8 is prompted on frame 1, and then has its own layout
     sizes.clear()
-    monkeypatch.setattr(driver, "MAX_BATCH", 2)
+    monkeypatch.setattr(network, "MAX_BATCH", 2)
     with VideoPredictor(toy_model()).open(toy_clip(2)) as session:
         for object_id in (1, 2, 3):
             session.prompt(frame=0, object_id=object_id, **CLICK)
@@ -94,9 +95,9 @@ def test_how_many_objects_share_a_batch_depends_on_what_they_take() -> None:
             model = sam2_video.build_model(name, overrides=[f"image_size={size}"]).to(dtype)
         return Network(model, FrameTransform(size)).batch_size
 
-    assert batch("nano", 256, torch.float32) == driver.MAX_BATCH
+    assert batch("nano", 256, torch.float32) == network.MAX_BATCH
     large, half = (batch("sam2.1_hiera_large", 1024, dtype) for dtype in (torch.float32, torch.bfloat16))
-    assert 1 <= large < half < driver.MAX_BATCH
+    assert 1 <= large < half < network.MAX_BATCH
     assert batch("sam2.1_hiera_large", 4096, torch.float32) == 1  # it does not fit, and is tracked
 
 

@@ -49,6 +49,7 @@ LAYERS: dict[str, int] = {
     "convert": 2,
     "prompts": 2,
     "demo_clip": 2,
+    "network": 3,
     "video_predictor": 3,
     "image_embedding": 4,
     "image_predictor": 4,
