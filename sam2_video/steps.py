@@ -86,7 +86,7 @@ class Steps:
         found = prediction.logits, prediction.iou, prediction.pointer, prediction.presence
         keys: Tensors = ()
         if self._stream is not None and recall.masks and recall.masks[0][1].keys is not None:
-            keys = (torch.stack(self._model.memory_keys(memory)),)
+            keys = (self._model.batch_keys(memory),)
         return *found, memory.features, memory.pointer, *keys
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import sam2_video
-import sam2_video.video_predictor as driver
 from sam2_video import network, steps
 from sam2_video.memory import MemoryPolicy
 from sam2_video.network import Network
@@ -112,7 +111,7 @@ def test_holes_are_filled_in_results_and_not_in_memories() -> None:
             out.extend(session.propagate())
     assert not plain[0].masks[0, 21, 35] and filled[0].masks[0, 21, 35]
     for a, b in zip(plain, filled, strict=True):
-        assert torch.equal(driver.fill_holes(a.logits, 6), b.logits)
+        assert torch.equal(network.fill_holes(a.logits, 6), b.logits)
         assert torch.equal(a.presence, b.presence)
 
 

@@ -159,10 +159,14 @@ class SAM2(nn.Module):
 
         A memory that carries it as its `keys` is recalled faster.
         """
+        return self.batch_keys(memory).unbind()
+
+    def batch_keys(self, memory: FrameMemory) -> Tensor:
+        """The same as one tensor (N, layers, h * w, C)."""
         grid = (memory.features.shape[-2], memory.features.shape[-1])
         place = self._memory_position(*grid, like=self.maskmem_tpos_enc)
         tokens = to_tokens(memory.features.to(self.dtype) + place)
-        return self.memory_attention.memory_keys(tokens, grid).unbind()
+        return self.memory_attention.memory_keys(tokens, grid)
 
     def decode(
         self,
@@ -252,7 +256,7 @@ class SAM2(nn.Module):
             # A pointer is too wide for one memory token: it becomes four.
             tokens = pointers.to(self.dtype).reshape(count, -1, self.memory_width)
             parts = self.width // self.memory_width
-            placed = self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)
+            placed = self.obj_ptr_tpos_proj(code)[:, None].expand(-1, parts, -1).flatten(0, 1)
             placeless = tokens + torch.unflatten(placed, 0, (-1, tokens.shape[1]))  # of all, or of each
             values.append(tokens.transpose(1, 2))
         return MemoryTokens(
