@@ -179,14 +179,21 @@ def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
     model = _model(name, side)
     medians: dict[str, float] = {}
 
-    def measure(who: str, make: Callable[[], Any], frames: int = FRAMES, warm: int = WARM_UP) -> None:
+    def measure(
+        who: str,
+        make: Callable[[], Any],
+        frames: int = FRAMES,
+        warm: int = WARM_UP,
+        weights: Callable[[], Any] = lambda: model,
+    ) -> None:
         if budget.left < 4:
             say(f"  {size}, {objects} objects, {who}: left out")
             return
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
         try:
+            weights()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
             one = make()
             steps = iter(range(START, START + count))
             for _ in range(warm):
@@ -201,24 +208,21 @@ def frame_times(size: str, objects: int, side: int, budget: Budget) -> None:
         del one
 
     ours = partial(Ours, model, count, objects)
+    measure("ours, eager", lambda: ours(graphs="off", retain="window"), frames=8, warm=2)
+    few = 6 if objects < 16 else 3
+    whole, half = (partial(_twin, name, side, dtype) for dtype in (torch.float32, torch.bfloat16))
+    measure("transformers, autocast", lambda: Autocast(whole(), count, objects), few, 2, whole)
+    if objects == 1:
+        measure("transformers, cast", lambda: Theirs(half(), count, objects), few, 2, half)
     measure("ours, graphs", lambda: ours(retain="window"))
     if (size, objects) in (("tiny", 1), ("tiny", 16)):
         measure("ours, graphs, everything kept", ours)
         ahead = partial(Ahead, model, count + 1, objects, retain="window")
         measure("ours, graphs, looking ahead", ahead)
-    measure("ours, eager", lambda: ours(graphs="off", retain="window"), frames=8, warm=2)
-    few = 6 if objects < 16 else 3
-    measure(
-        "transformers, autocast", lambda: Autocast(_twin(name, side, torch.float32), count, objects), few, 2
-    )
-    if objects == 1:
-        measure(
-            "transformers, cast", lambda: Theirs(_twin(name, side, torch.bfloat16), count, objects), few, 2
-        )
     mine = medians.get("ours, graphs") or medians.get("ours, eager")
     for who, ms in medians.items():
         if mine and who != "ours, graphs":
-            say(f"  {size}, {objects} objects: ours with graphs takes 1/{ms / mine:.2f} of {who}")
+            say(f"  {size}, {objects} objects: {who} takes {ms / mine:.2f} times as long as ours")
 
 
 @lru_cache(maxsize=8)
