@@ -115,9 +115,8 @@ def attention_shapes() -> list[tuple[str, int, int, int]]:
 
 
 def attention() -> None:
-    """Time each way of attention; what is fastest is then preferred in everything that follows."""
-    tiles = [Tile(128, 64, 8, 2), Tile(128, 64, 8, 3), Tile(64, 64, 4, 2)]
-    best: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    """Time each way of attention, and the kernel in Triton with other blocks."""
+    tiles = [Tile(128, 64, 8, 2), Tile(64, 64, 4, 2)]
     for shape, objects, keys, width in attention_shapes():
         draw = partial(torch.randn, device="cuda", dtype=torch.bfloat16)
         q, k = draw(objects, 1, 4096, 256), draw(objects, 1, keys, 256)
@@ -135,27 +134,11 @@ def attention() -> None:
             ms = statistics.median(milliseconds(once, 7)[2:])
             work = 2 * objects * 4096 * keys * (256 + width) / ms / 1e9
             say(f"  {shape}: {name}: {ms:.3f} ms, {work:.0f} TFLOP/s")
-            best.setdefault((shape.split(",")[0], objects), []).append((ms, name))
-    _prefer_fastest(best)
+        say(f"  {shape}: used is {cuda_attention.chosen_way(q, k, v)}")
 
 
 def _tiled(q: Any, k: Any, v: Any, tile: Tile) -> Any:
     return attend_in_parts(q, k, v, cuda_attention.multiprocessors(q.device), tile=tile)
-
-
-def _prefer_fastest(best: dict[tuple[str, int], list[tuple[float, str]]]) -> None:
-    """Put the ways that are fastest for one object first; of Triton's tiles, the best becomes the default."""
-    for kind, shape in (("narrow", "cross"), ("wide", "self")):
-        order = [name for _, name in sorted(best[shape, 1])]
-        tile = next((name for name in order if name.startswith("triton ")), None)
-        if tile is not None and kind == "narrow":
-            q, rest = tile.removeprefix("triton ").split("x")
-            k, warps, stages = (int(part.split()[0]) for part in rest.split(","))
-            cuda_attention.TILE = Tile(int(q), k, warps, stages)
-        named = ["triton" if name.startswith("triton") else name for name in order]
-        cuda_attention.PREFERRED[kind] = list(dict.fromkeys(named))
-    say(f"  preferred from here on: {cuda_attention.PREFERRED}, {cuda_attention.TILE}")
-    cuda_attention.forget_choices()
 
 
 class Ahead(Ours):

@@ -67,9 +67,10 @@ class FrameTransform:
             names = {"bilinear_pil": Image.Resampling.BILINEAR, "bicubic_pil": Image.Resampling.BICUBIC}
             rgb = np.asarray(Image.fromarray(rgb).resize(extent[::-1], names[self.resize]))
         # Frames may be read-only or turned views, which torch does not take; uint8 is copied quickly.
-        grid = torch.tensor(np.ascontiguousarray(rgb), pin_memory=device is not None)
-        if device is not None:
-            grid = grid.to(device, non_blocking=True)
+        if device is None:
+            grid = torch.tensor(np.ascontiguousarray(rgb))
+        else:
+            grid = _sent(rgb, device)
         grid = grid.permute(2, 0, 1)[None]  # (1, 3, H, W)
         return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), extent)
 
@@ -163,6 +164,13 @@ class PaddedTransform(FrameTransform):
         height, width = self.extent(size)
         square = upsample_logits(logits, (self.size, self.size))
         return upsample_logits(square[:, :height, :width], size)
+
+
+def _sent(rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(H, W, 3) bytes on a CUDA device, on their way there when this returns."""
+    pinned = torch.empty(rgb.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    pinned.numpy()[...] = rgb
+    return pinned.to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 
 from sam2_video import load_model
 from sam2_video.demo_clip import BALL, CAT, Scene
-from sam2_video.model import cuda_attention
+from sam2_video.model import cuda_attention, triton_norm, triton_rotation
+from sam2_video.model.layers import LayerNorm2d
+from sam2_video.model.position import rotate
 from sam2_video.model.sam2 import SAM2
 from sam2_video.transforms import FrameTransform
 from sam2_video.types import FrameResult, pack_bits, packed_masks, upsampled_masks
@@ -100,6 +102,27 @@ def test_every_way_of_attention_that_is_taken_is_right(width: int, objects: int)
     assert "framework" in taken
     out = cuda_attention.attend_on_cuda(q[:1] if objects == 1 else q, k, v)
     assert (out.float() - expected).norm() / expected.norm() < 1e-2
+
+
+@pytest.mark.parametrize("channels", [4, 16, 64])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["planes", "cells"])
+def test_narrow_norms_are_those_of_the_framework(channels: int, order: torch.memory_format) -> None:
+    x = (torch.randn(2, channels, 37, 29, device="cuda") + 3).bfloat16().contiguous(memory_format=order)
+    norm = LayerNorm2d(channels).to("cuda", torch.bfloat16)
+    torch.nn.init.normal_(norm.weight)
+    with torch.no_grad():
+        found = norm(x)
+        assert triton_norm.takes(x) and found.is_contiguous(memory_format=torch.channels_last)
+    expected = norm.float()(x.float())
+    torch.testing.assert_close(found.float(), expected, rtol=1 / 64, atol=1 / 64)
+
+
+def test_channels_are_turned_as_on_the_cpu() -> None:
+    x, table = torch.randn(2, 1, 50, 64), torch.randn(2, 50, 32)
+    with torch.no_grad():
+        assert triton_rotation.takes(x.cuda().bfloat16())
+        found = rotate(x.cuda().bfloat16(), table.cuda().bfloat16())
+    torch.testing.assert_close(found.cpu().float(), rotate(x, table), rtol=1 / 32, atol=1 / 16)
 
 
 def test_tracking_on_the_gpu_is_that_of_the_cpu(frames: list[Any]) -> None:

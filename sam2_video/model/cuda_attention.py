@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sam2_video.model.triton_attention import HAS_TRITON, Tile, attend_in_parts
+from sam2_video.model.triton_attention import HAS_TRITON, attend_in_parts
 
 Way = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -29,9 +29,16 @@ LONG = 2**20  # products of queries and keys from which on the choice matters
 PROBED_QUERIES = 16
 TOLERANCE = 0.05  # relative, of an outcome in bfloat16 next to float32
 
-# In order of preference; the first that takes the arguments is used.
-PREFERRED = {"narrow": ["triton", "cudnn", "flash"], "wide": ["cudnn", "flash"]}
-TILE = Tile()  # of the kernel in Triton
+# In order of preference, by how wide values are next to keys and whether blocks of queries fill a device. The
+# first that takes the arguments is used. Measured on an H200 with 32 and with 512 blocks: decision 0015.
+PREFERRED = {
+    ("narrow", "few"): ("triton", "cudnn", "flash"),
+    ("narrow", "many"): ("cudnn", "triton", "flash"),
+    ("wide", "few"): ("flash", "cudnn"),
+    ("wide", "many"): ("cudnn", "flash"),
+}
+QUERIES = 128  # of a block
+TURNS = 2  # of all multiprocessors: as many blocks are many
 _chosen: dict[tuple[Any, ...], str] = {}
 
 
@@ -50,18 +57,20 @@ def attend_on_cuda(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def chosen_way(q: Tensor, k: Tensor, v: Tensor) -> str:
     """Name of the first preferred way that takes such arguments; tried once for each kind of them."""
-    kind = (q.device, q.dtype, q.shape[-1], v.shape[-1], q.shape[1])
+    order = preferred(q, v, multiprocessors(q.device))
+    kind = (q.device, q.dtype, q.shape[-1], v.shape[-1], q.shape[1], order)
     if kind not in _chosen:
-        preferred = PREFERRED["narrow" if v.shape[-1] < q.shape[-1] else "wide"]
         if torch.cuda.is_current_stream_capturing():
             return "framework"  # trying would break the capture; every shape is run before it is captured
-        _chosen[kind] = next((name for name in preferred if is_right(WAYS[name], q, k, v)), "framework")
+        _chosen[kind] = next((name for name in order if is_right(WAYS[name], q, k, v)), "framework")
     return _chosen[kind]
 
 
-def forget_choices() -> None:
-    """Choose again, after `PREFERRED` was changed."""
-    _chosen.clear()
+def preferred(q: Tensor, v: Tensor, multiprocessors: int) -> tuple[str, ...]:
+    """The ways to be tried for queries (B, heads, N, D) and values (B, heads, K, E), the best first."""
+    blocks = q.shape[0] * q.shape[1] * -(-q.shape[2] // QUERIES)
+    many = blocks >= TURNS * multiprocessors
+    return PREFERRED["narrow" if v.shape[-1] < q.shape[-1] else "wide", "many" if many else "few"]
 
 
 def is_right(way: Way, q: Tensor, k: Tensor, v: Tensor) -> bool:
@@ -109,7 +118,7 @@ def _by_memory_efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _by_triton(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if not HAS_TRITON:
         raise RuntimeError("there is no Triton in this installation")
-    return attend_in_parts(q, k, v, multiprocessors(q.device), tile=TILE)
+    return attend_in_parts(q, k, v, multiprocessors(q.device))
 
 
 def _only(backend: Any) -> AbstractContextManager[Any]:

@@ -32,7 +32,7 @@ class Tile:
     queries: int = 128
     keys: int = 64
     warps: int = 8
-    stages: int = 2  # blocks of keys under way at once
+    stages: int = 3  # blocks of keys under way at once
 
 
 def parts_of(blocks: int, keys: int, multiprocessors: int) -> int:
