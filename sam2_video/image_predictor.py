@@ -137,9 +137,9 @@ class ImagePredictor:
         self._seen = (load_embedding(path, self.model, self._identity),)
 
     def _encode(self, pictures: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
-        pixels = torch.cat([self.transform.pixels(rgb) for rgb in pictures])
         with torch.inference_mode():
-            features = self.model.encode_image(pixels.to(self.model.device))
+            pixels = torch.cat([self.transform.pixels(rgb, self.model.device) for rgb in pictures])
+            features = self.model.encode_image(pixels)
             coarse = self.model.attend_memory(features, Recall())  # (B, C, h, w); nothing is remembered
             maps = (coarse, *features.fine)
             if len(pictures) > 1:  # clones: a picture that is kept alone must not keep its batch in memory

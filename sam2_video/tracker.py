@@ -11,7 +11,7 @@ from itertools import chain
 
 import torch
 
-from sam2_video.model.sam2 import SAM2, best
+from sam2_video.model.sam2 import SAM2, best, pointer_times
 from sam2_video.types import FrameMemory, ImageFeatures, MaskPrediction, PromptTensors, Recall
 
 PREVIOUS_LIMIT = 32.0  # logits that are fed back are clamped to what the weights have seen
@@ -46,15 +46,22 @@ def remember(
 
 
 def stack_recalls(recalls: Sequence[Recall]) -> Recall:
-    """Join the recalls of several objects into one batch. Raises ValueError where their layouts differ."""
+    """Join the recalls of several objects into one batch. Raises ValueError where their shapes differ.
+
+    Where pointers lie differently far back, `times` are those of each object.
+    """
     first = recalls[0]
+    if any(recall.shape != first.shape for recall in recalls):
+        raise ValueError("only recalls of equal shape can share a batch")
+    times = first.times
     if any(recall.layout != first.layout for recall in recalls):
-        raise ValueError("only recalls of equal layout can share a batch")
+        device = first.pointers[0][1].pointer.device
+        times = torch.stack([pointer_times(recall, device) for recall in recalls])
     masks = [(slot, _stack([r.masks[i][1] for r in recalls])) for i, (slot, _) in enumerate(first.masks)]
     pointers = [
         (gap, _pointers([r.pointers[i][1] for r in recalls])) for i, (gap, _) in enumerate(first.pointers)
     ]
-    return Recall(tuple(masks), tuple(pointers), first.pointer_span)
+    return Recall(tuple(masks), tuple(pointers), first.pointer_span, times)
 
 
 def _stack(memories: Sequence[FrameMemory]) -> FrameMemory:

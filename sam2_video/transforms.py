@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -41,20 +42,24 @@ class FrameTransform:
         if self.resize not in (known := get_args(Resize)):
             raise ValueError(f"resize is {self.resize!r}; choose one of {', '.join(known)}")
 
-    def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised."""
+    def pixels(self, rgb: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
+        """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised.
+
+        With a CUDA `device` bytes are sent there, and everything else is done there; nothing waits for it.
+        """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"a frame must be (H, W, 3) uint8 RGB; this one is {rgb.shape} {rgb.dtype}")
-        grid = self._resized(rgb)
-        mean = grid.new_tensor(PIXEL_MEAN).view(1, 3, 1, 1)
-        std = grid.new_tensor(PIXEL_STD).view(1, 3, 1, 1)
-        return grid.div_(255).sub_(mean).div_(std)
+        on_cuda = device is not None and device.type == "cuda"
+        grid = self._resized(rgb, device if on_cuda else None)
+        mean, std = _normal(grid.device)
+        grid = grid.div_(255).sub_(mean).div_(std)
+        return grid if device is None else grid.to(device)
 
     def extent(self, size: Size) -> Size:
         """Return the part of the S x S square that an (H, W) frame fills, from its left upper corner."""
         return self.size, self.size
 
-    def _resized(self, rgb: NDArray[np.uint8]) -> Tensor:
+    def _resized(self, rgb: NDArray[np.uint8], device: torch.device | None) -> Tensor:
         size = rgb.shape[0], rgb.shape[1]
         if (extent := self.extent(size)) != size and self.resize != "bilinear":
             from PIL import Image
@@ -62,7 +67,11 @@ class FrameTransform:
             names = {"bilinear_pil": Image.Resampling.BILINEAR, "bicubic_pil": Image.Resampling.BICUBIC}
             rgb = np.asarray(Image.fromarray(rgb).resize(extent[::-1], names[self.resize]))
         # Frames may be read-only or turned views, which torch does not take; uint8 is copied quickly.
-        grid = torch.tensor(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        if device is None:
+            grid = torch.tensor(np.ascontiguousarray(rgb))
+        else:
+            grid = _sent(rgb, device)
+        grid = grid.permute(2, 0, 1)[None]  # (1, 3, H, W)
         return resize_antialiased(grid.to(torch.float32, memory_format=torch.contiguous_format), extent)
 
     def to_model(self, points: Tensor, size: Size) -> Tensor:
@@ -140,9 +149,9 @@ class PaddedTransform(FrameTransform):
         height, width = (max(1, int(side * scale + 0.5)) for side in size)
         return height, width
 
-    def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
+    def pixels(self, rgb: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
         """(H, W, 3) uint8 RGB -> (1, 3, S, S) float32, normalised and padded."""
-        grid = super().pixels(rgb)
+        grid = super().pixels(rgb, device)
         return F.pad(grid, (0, self.size - grid.shape[3], 0, self.size - grid.shape[2]))
 
     def _laid_out(self, grid: Tensor) -> Tensor:
@@ -155,6 +164,21 @@ class PaddedTransform(FrameTransform):
         height, width = self.extent(size)
         square = upsample_logits(logits, (self.size, self.size))
         return upsample_logits(square[:, :height, :width], size)
+
+
+def _sent(rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(H, W, 3) bytes on a CUDA device, on their way there when this returns."""
+    pinned = torch.empty(rgb.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    pinned.numpy()[...] = rgb
+    return pinned.to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=8)
+def _normal(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a channel, made once: a GPU would be waited for."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values, device=device) for values in (PIXEL_MEAN, PIXEL_STD))
+        return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
 
 
 def resize_antialiased(grid: Tensor, size: Size) -> Tensor:

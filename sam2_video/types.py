@@ -6,15 +6,19 @@ grid. C is the model width (256 in the released models), M = 64 the width of a m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+PLAIN_BYTES = 2**28  # of masks; larger ones wait as bits until they are asked for
+BATCH_PIXELS = 2**27  # of logits that a device enlarges at once
 ABSENT_LOGIT = -1024.0  # what the released models report everywhere for an object that is not in the frame
 
 
@@ -87,6 +91,7 @@ class ImageFeatures:
     coarse: Tensor  # (B, C, S/16, S/16)
     # The decoder's skip connections, (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8); SAM 1 has none.
     fine: tuple[Tensor, ...]
+    ready: Any = None  # an event of a CUDA stream that makes them ahead, to be waited for
 
 
 @dataclass(frozen=True)
@@ -140,11 +145,18 @@ class Recall:
     masks: tuple[tuple[int, FrameMemory], ...] = ()  # (slot of the learned time code, memory)
     pointers: tuple[tuple[int, FrameMemory], ...] = ()  # (signed distance in frames, memory)
     pointer_span: int = 15  # distance that the pointer's time code is divided by
+    # (P,), or (N, P) where objects differ: distances over the span, where they were made already.
+    times: Tensor | None = None
 
     @property
     def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """The integers of this recall: slots, distances, span."""
         return tuple(s for s, _ in self.masks), tuple(d for d, _ in self.pointers), self.pointer_span
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], int]:
+        """What no two objects of a batch may differ in: slots, and the number of pointers."""
+        return tuple(s for s, _ in self.masks), len(self.pointers)
 
     @property
     def is_empty(self) -> bool:
@@ -166,6 +178,8 @@ class FrameResult:
     size: tuple[int, int]  # (H, W) of the original frame
     prompted: tuple[bool, ...] = field(default=())  # per object: was it prompted on this frame
     info: tuple[ObjectInfo, ...] = field(default=())  # per object; empty where nobody named anything
+    # A CUDA device that makes the masks from the logits; None: the CPU does.
+    device: torch.device | None = field(default=None, repr=False, compare=False)
 
     def info_of(self, row: int) -> ObjectInfo:
         """What people call the object of a row; empty strings where nobody named it."""
@@ -174,14 +188,16 @@ class FrameResult:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """(N, H, W) masks at original resolution, made on first use; objects may overlap."""
+        if self._is_packed:
+            return np.stack(list(self._each()))
         return upsampled_masks(self.logits, self.size)
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
         """(N, 4) x0, y0, x1, y1 of each mask in pixels, last column and row included; zeros if empty."""
         out = np.zeros((len(self.object_ids), 4), dtype=np.float32)
-        for row, mask in zip(out, self.masks, strict=True):
-            ys, xs = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        for row, mask in zip(out, self._each(), strict=True):
+            ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if len(xs):
                 row[:] = xs[0], ys[0], xs[-1], ys[-1]
         return out
@@ -194,7 +210,7 @@ class FrameResult:
         if 0 in self.object_ids:
             raise ValueError("object id 0 means background in a label map; use ids from 1")
         labels = np.zeros(self.size, dtype=np.int32)
-        for object_id, mask in zip(self.object_ids, self.masks, strict=True):
+        for object_id, mask in zip(self.object_ids, self._each(), strict=True):
             labels[mask] = object_id
         contested, rows = self.contested()
         labels[contested] = np.asarray(self.object_ids, dtype=np.int32)[rows]
@@ -207,16 +223,34 @@ class FrameResult:
         """
         contested = np.zeros(self.size, dtype=np.bool_)
         claimed = np.zeros(self.size, dtype=np.bool_)
-        for mask in self.masks:
+        for mask in self._each():
             contested |= claimed & mask
             claimed |= mask
         rows = np.zeros(np.count_nonzero(contested), dtype=np.intp)
-        top = np.zeros(len(rows), dtype=np.float32)
-        for row in [row for row, mask in enumerate(self.masks) if (mask & contested).any()]:
+        top = np.full(len(rows), -np.inf, dtype=np.float32)
+        for row, mask in enumerate(self._each() if len(rows) else ()):
+            if not (claims := mask[contested]).any():
+                continue
             logits = upsample_logits(self.logits[row : row + 1], self.size)[0].numpy()[contested]
-            higher = logits > top
+            higher = claims & (logits > top)
             rows[higher], top[higher] = row, logits[higher]
         return contested, rows
+
+    def _each(self) -> Iterator[NDArray[np.bool_]]:
+        """The masks one after the other; where all of them would be large, they are never there at once."""
+        if "masks" in self.__dict__ or not self._is_packed:
+            return iter(self.masks)
+        return (unpacked_mask(bits, self.size) for bits in self._packed)
+
+    @property
+    def _is_packed(self) -> bool:
+        """Are masks kept as bits, because a GPU makes them or because they are many and large?"""
+        return self.device is not None or len(self.logits) * self.size[0] * self.size[1] > PLAIN_BYTES
+
+    @cached_property
+    def _packed(self) -> NDArray[np.uint8]:
+        """(N, bytes): the masks, eight pixels in a byte."""
+        return packed_masks(self.logits, self.size, self.device)
 
 
 def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -232,3 +266,37 @@ def upsampled_masks(logits: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
     for row in range(len(logits)):
         np.greater(upsample_logits(logits[row : row + 1], size)[0].cpu().numpy(), 0, out=masks[row])
     return masks
+
+
+def packed_masks(
+    logits: Tensor, size: tuple[int, int], device: torch.device | None = None
+) -> NDArray[np.uint8]:
+    """(N, h, w) mask logits -> (N, bytes) masks of (H, W), eight pixels in a byte as numpy.packbits has them.
+
+    With `device` they are enlarged and packed there: full-size logits never reach the host.
+    """
+    out = np.zeros((len(logits), -(-size[0] * size[1] // 8)), dtype=np.uint8)
+    if device is None:
+        for row in range(len(logits)):
+            out[row] = np.packbits(upsampled_masks(logits[row : row + 1], size)[0])
+        return out
+    few = max(BATCH_PIXELS // (size[0] * size[1]), 1)
+    for first in range(0, len(logits), few):
+        part = logits[first : first + few].to(device, non_blocking=True)
+        out[first : first + few] = pack_bits(upsample_logits(part, size) > 0).cpu().numpy()
+    return out
+
+
+def pack_bits(masks: Tensor) -> Tensor:
+    """(N, H, W) bool -> (N, bytes) uint8 on the same device; the last byte is filled up with zeros."""
+    flat = F.pad(masks.flatten(1), (0, -masks[0].numel() % 8)) if len(masks) else masks.flatten(1)
+    eights = torch.unflatten(flat.view(torch.uint8), 1, (-1, 8))  # (N, bytes, 8)
+    out = torch.zeros_like(eights[..., 0])
+    for place in range(8):
+        out |= eights[..., place] << (7 - place)
+    return out
+
+
+def unpacked_mask(bits: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The bits of one mask as (H, W) bool."""
+    return np.unpackbits(bits, count=size[0] * size[1]).view(np.bool_).reshape(size)

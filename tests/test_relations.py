@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_video import video_predictor
+from sam2_video import steps
 from sam2_video.image_predictor import ImagePredictor
 from sam2_video.model.sam2 import SAM2
 from sam2_video.session import VideoSession
@@ -195,7 +195,7 @@ class Calls:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.encoded = self.tracked = 0
-        encode, follow = SAM2.encode_image, video_predictor.segment_next
+        encode, follow = SAM2.encode_image, steps.segment_next
 
         def count_encoded(model: SAM2, pixels: Tensor) -> Any:
             self.encoded += 1
@@ -206,7 +206,7 @@ class Calls:
             return follow(model, features, recall)
 
         patch.setattr(SAM2, "encode_image", count_encoded)
-        patch.setattr(video_predictor, "segment_next", count_tracked)
+        patch.setattr(steps, "segment_next", count_tracked)
 
     def during(self, work: Callable[[], Any]) -> tuple[int, int]:
         """(frames encoded, frames tracked, once per object) while `work` is done."""

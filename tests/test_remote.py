@@ -215,9 +215,7 @@ def test_a_server_that_does_not_answer(downloads: Path, monkeypatch: pytest.Monk
     assert list(downloads.iterdir()) == []
 
 
-def test_a_full_disk(
-    server: tuple[Behaviour, str], downloads: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk(server: tuple[Behaviour, str], downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "SPARE", 10**18)
     for length in (True, False):
         server[0].length = length

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import sam2_video.video_predictor as driver
+from sam2_video import network, steps
 from sam2_video import stream as stream_module
 from sam2_video.memory import MemoryPolicy
 from sam2_video.stream import MOST_PROMPTED, ObjectPrompt, VideoStream
@@ -161,8 +161,8 @@ def test_nothing_to_track_gives_empty_results() -> None:
 
 def test_frames_are_not_looked_at_while_there_is_nothing_to_track(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    real = driver.Network.look
-    monkeypatch.setattr(driver.Network, "look", lambda self, rgb: (looked.append(1), real(self, rgb))[1])
+    real = network.Network.look
+    monkeypatch.setattr(network.Network, "look", lambda self, rgb: (looked.append(1), real(self, rgb))[1])
     with predictor().stream() as stream:
         for rgb in toy_clip(4):
             stream.step(rgb)
@@ -335,7 +335,7 @@ def test_after_an_error_of_the_network_the_stream_goes_on(monkeypatch: pytest.Mo
     with predictor().stream() as stream:
         stream.step(clip[0], [{"object_id": 1, **CLICK}])
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "segment_next", lambda *_: 1 / 0)
+            patch.setattr(steps, "segment_next", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 stream.step(clip[1])
         assert stream.frame == 1

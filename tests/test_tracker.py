@@ -47,10 +47,12 @@ def memory_of(model: SAM2, features: ImageFeatures, seed: int) -> FrameMemory:
 
 
 @torch.no_grad()
-def test_a_batch_is_the_objects_one_by_one(model: SAM2, features: ImageFeatures) -> None:
+@pytest.mark.parametrize("gap", [0, 7], ids=["equal distances", "distances of their own"])
+def test_a_batch_is_the_objects_one_by_one(model: SAM2, features: ImageFeatures, gap: int) -> None:
     pasts = [[memory_of(model, features, 10 * k + i) for i in range(3)] for k in range(3)]
     recalls = [
-        Recall(((-1, past[0]), (1, past[1]), (0, past[2])), ((5, past[0]), (1, past[2])), 9) for past in pasts
+        Recall(((-1, past[0]), (1, past[1]), (0, past[2])), ((5 + k * gap, past[0]), (1, past[2])), 9)
+        for k, past in enumerate(pasts)
     ]
     batch = stack_recalls(recalls)
     assert batch.layout == recalls[0].layout == ((-1, 1, 0), (5, 1), 9)
@@ -71,16 +73,15 @@ def test_one_recall_is_a_batch_without_copies() -> None:
     assert stack_recalls([Recall(((-1, past),))]).masks[0][1] is past
 
 
-def test_recalls_of_unequal_layout_do_not_share_a_batch() -> None:
+def test_recalls_of_unequal_shape_do_not_share_a_batch() -> None:
     past = FrameMemory(draw(1, 2, 2, 2), draw(1, 4))
     one = Recall(((-1, past), (0, past)), ((1, past),), 15)
     for other in (
         Recall(((-1, past), (1, past)), ((1, past),), 15),
         Recall(((-1, past),), ((1, past),), 15),
-        Recall(((-1, past), (0, past)), ((2, past),), 15),
-        Recall(((-1, past), (0, past)), ((1, past),), 14),
+        Recall(((-1, past), (0, past)), ((1, past), (2, past)), 15),
     ):
-        with pytest.raises(ValueError, match="equal layout"):
+        with pytest.raises(ValueError, match="equal shape"):
             stack_recalls([one, other])
 
 

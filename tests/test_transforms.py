@@ -15,6 +15,7 @@ from sam2_video.transforms import (
     FrameTransform,
     PaddedTransform,
     Resize,
+    _sent,
     check_integer,
     make_prompt,
     merge_prompts,
@@ -268,3 +269,10 @@ def test_small_masks_of_padded_frames_lie_where_the_frame_does() -> None:
     mask[:, 64:] = True
     small = PaddedTransform(64).small_mask(mask)[0, 0]
     assert (small[:3, 9:] > 0.9).all() and (small[5:] == 0).all() and (small[:, :7] == 0).all()
+
+
+def test_a_frame_that_is_sent_elsewhere_is_the_frame() -> None:
+    """Turned and read-only frames, too; on a CUDA device the same function sends them from pinned memory."""
+    turned = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)[::-1, ::-1]
+    turned.flags.writeable = False
+    assert np.array_equal(_sent(turned, torch.device("cpu")).numpy(), turned)

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import sam2_video
-import sam2_video.video_predictor as driver
+from sam2_video import network, steps
 from sam2_video.memory import MemoryPolicy
+from sam2_video.network import Network
 from sam2_video.transforms import FrameTransform
 from sam2_video.types import ABSENT_LOGIT, PromptError, SourceError
-from sam2_video.video_predictor import Network, VideoPredictor
+from sam2_video.video_predictor import VideoPredictor
 from tests.toys import FRAME_SIZE, SIDE, toy_clip, toy_model
 
 CLICK: dict[str, Any] = {"points": [(12, 14)], "labels": [1]}
@@ -64,14 +65,14 @@ def test_mask_prompt_comes_back_as_the_mask() -> None:
 
 def test_objects_of_one_layout_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = driver.segment_next
+    real = steps.segment_next
 
     def counting(model: Any, features: Any, recall: Any) -> Any:
         prediction = real(model, features, recall)
         sizes.append(len(prediction.iou))
         return prediction
 
-    monkeypatch.setattr(driver, "segment_next", counting)
+    monkeypatch.setattr(steps, "segment_next", counting)
     with VideoPredictor(toy_model()).open(toy_clip(4)) as session:
         for object_id in (1, 2, 3):
             session.prompt(frame=0, object_id=object_id, **CLICK)
@@ -79,7 +80,7 @@ def test_objects_of_one_layout_share_a_batch(monkeypatch: pytest.MonkeyPatch) ->
         list(session.propagate())
     assert sizes == [3, 3, 1, 3, 1]  # object 8 is prompted on frame 1, and then has its own layout
     sizes.clear()
-    monkeypatch.setattr(driver, "MAX_BATCH", 2)
+    monkeypatch.setattr(network, "MAX_BATCH", 2)
     with VideoPredictor(toy_model()).open(toy_clip(2)) as session:
         for object_id in (1, 2, 3):
             session.prompt(frame=0, object_id=object_id, **CLICK)
@@ -93,9 +94,9 @@ def test_how_many_objects_share_a_batch_depends_on_what_they_take() -> None:
             model = sam2_video.build_model(name, overrides=[f"image_size={size}"]).to(dtype)
         return Network(model, FrameTransform(size)).batch_size
 
-    assert batch("nano", 256, torch.float32) == driver.MAX_BATCH
+    assert batch("nano", 256, torch.float32) == network.MAX_BATCH
     large, half = (batch("sam2.1_hiera_large", 1024, dtype) for dtype in (torch.float32, torch.bfloat16))
-    assert 1 <= large < half < driver.MAX_BATCH
+    assert 1 <= large < half < network.MAX_BATCH
     assert batch("sam2.1_hiera_large", 4096, torch.float32) == 1  # it does not fit, and is tracked
 
 
@@ -110,7 +111,7 @@ def test_holes_are_filled_in_results_and_not_in_memories() -> None:
             out.extend(session.propagate())
     assert not plain[0].masks[0, 21, 35] and filled[0].masks[0, 21, 35]
     for a, b in zip(plain, filled, strict=True):
-        assert torch.equal(driver.fill_holes(a.logits, 6), b.logits)
+        assert torch.equal(network.fill_holes(a.logits, 6), b.logits)
         assert torch.equal(a.presence, b.presence)
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from sam2_video.config import build_model
 from sam2_video.model.sam1 import with_memory
 from sam2_video.model.sam2 import SAM2
+from sam2_video.session import Retain
+from sam2_video.steps import Graphs
 from sam2_video.timeline import Way
 from sam2_video.transforms import PIXEL_MEAN, PIXEL_STD
 from sam2_video.video_predictor import VideoPredictor
@@ -59,11 +61,20 @@ def textured_clip(size: int, frames: int) -> list[NDArray[np.uint8]]:
 class Ours:
     """A session of ours that is due on frame START."""
 
-    def __init__(self, model: SAM2, frames: int, objects: int = 1) -> None:
-        """`frames`: how many will be tracked at most."""
+    def __init__(
+        self,
+        model: SAM2,
+        frames: int,
+        objects: int = 1,
+        *,
+        graphs: Graphs = "auto",
+        retain: Retain = "all",
+    ) -> None:
+        """`frames`: how many will be tracked at most; `graphs`, `retain`: as for `VideoPredictor`, `open`."""
         self.model = model
         size = model.image_size
-        self._session = VideoPredictor(model).open(textured_clip(size, START + frames))
+        predictor = VideoPredictor(model, graphs=graphs)
+        self._session = predictor.open(textured_clip(size, START + frames), retain=retain)
         for k in range(objects):
             spot = (CLICK[0] * size + k, CLICK[1] * size)
             self._session.prompt(frame=0, object_id=k + 1, points=[spot], labels=[1])
@@ -94,6 +105,8 @@ class Theirs:
             video_height=size,
             video_width=size,
             inference_device=twin.device,
+            inference_state_device=twin.device,
+            video_storage_device=twin.device,
             dtype=twin.dtype,
         )
         for k in range(objects):

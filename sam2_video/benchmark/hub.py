@@ -35,19 +35,20 @@ def hub_twin(model: SAM2, name: str) -> Any:
 
 
 def _hub_config(config: Any, size: int) -> Any:
-    from transformers import Sam2VideoConfig
+    from transformers import Sam2VideoConfig, Sam2VideoMaskDecoderConfig
 
     width, decoder = config.width, config.model.mask_decoder.transformer
     attention = config.model.memory_attention
     return Sam2VideoConfig(
         vision_config=_vision(config.model.trunk, width, size),
         prompt_encoder_config={"hidden_size": width, "image_size": size},
-        mask_decoder_config={
-            "hidden_size": width,
-            "mlp_dim": decoder.hidden,
-            "num_attention_heads": decoder.heads,
-            "iou_head_hidden_dim": width,
-        },
+        # Some releases take a dictionary here for the prompt encoder's.
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(
+            hidden_size=width,
+            mlp_dim=decoder.hidden,
+            num_attention_heads=decoder.heads,
+            iou_head_hidden_dim=width,
+        ),
         image_size=size,
         memory_attention_hidden_size=width,
         memory_attention_num_layers=attention.num_layers,

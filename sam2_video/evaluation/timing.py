@@ -16,10 +16,11 @@ from torch import Tensor
 from sam2_video.evaluation.results import StageTime
 from sam2_video.evaluation.sequences import Bools, EvaluatedObject, VosSequence
 from sam2_video.model.sam1 import AnyModel
+from sam2_video.network import Network
 from sam2_video.session import Size
 from sam2_video.timeline import Outcome
 from sam2_video.types import FrameMemory, ImageFeatures, MaskPrediction, Prompt, Recall
-from sam2_video.video_predictor import Network, VideoPredictor
+from sam2_video.video_predictor import VideoPredictor
 
 STAGES = ("decode", "encode", "track", "write")
 
@@ -91,7 +92,13 @@ class TimedPredictor(VideoPredictor):
 
     def _network(self, *, offload: bool = False) -> Network:
         return TimedNetwork(
-            self.model, self.transform, self.fill_holes, self.non_overlapping, offload, self.watch
+            self.model,
+            self.transform,
+            self.fill_holes,
+            self.non_overlapping,
+            offload,
+            self._steps,
+            watch=self.watch,
         )
 
 

@@ -3,8 +3,9 @@
 PyTorch's CPU kernels leave much of a processor unused. Its fused attention reaches a tenth of the speed of
 oneDNN's products in bfloat16; its float32 linear layers go to MKL, which was not made for every maker's
 processors, and copies the bias first. So on a CPU, without gradients, products of some size go to oneDNN, and
-attention is a product, a softmax and a product on blocks of queries. Other devices, and training, take the
-framework's kernels. All ways compute the same sums, in different orders. Measured in benchmarks/kernels.py.
+attention is a product, a softmax and a product on blocks of queries. On CUDA `cuda_attention` chooses.
+Other devices, and training, take the framework's. All ways compute the same sums, in different orders.
+Measured in benchmarks/kernels.py.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sam2_video.model import cuda_attention
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -58,6 +61,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return _with_gradients(q, k, v, bias)
+    if cuda_attention.takes(q, bias):
+        return cuda_attention.attend_on_cuda(q, k, v)
     if q.device.type == "cpu":
         few = k.shape[-2] <= FEW_KEYS and q.dtype == torch.float32 and v.shape[-1] == q.shape[-1]
         if not few:
@@ -91,11 +96,7 @@ def _products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """The framework's kernel; narrower values are padded, or it would fall back to a slow one."""
-    q = q.expand(len(k), -1, -1, -1)
-    missing = q.shape[-1] - v.shape[-1]
-    if missing > 0:
-        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, missing)), bias)[..., :-missing]
-    return F.scaled_dot_product_attention(q, k, v, bias)
+    return cuda_attention.padded(q.expand(len(k), -1, -1, -1), k, v, bias)
 
 
 def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2_video.model import triton_norm
 from sam2_video.model.kernels import Activation, attend, linear
 
 
@@ -46,6 +47,8 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if triton_norm.takes(x):
+            return triton_norm.normed(x, self.weight, self.bias, self.eps)
         normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sam2_video.model import triton_rotation
 from sam2_video.model.derived import Derived
 
 TEMPERATURE = 10_000.0
@@ -86,6 +87,8 @@ def pairs_apart(rows: Tensor, heads: int) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn the pairs of x (..., N, C), ordered as by `pairs_apart`, by the angles of `table` (2, N, C/2)."""
+    if triton_rotation.takes(x):
+        return triton_rotation.turned(x, table)
     cos, sin = table
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

@@ -159,10 +159,10 @@ class SAM2(nn.Module):
 
         A memory that carries it as its `keys` is recalled faster.
         """
-        return self.stacked_keys(memory).unbind()
+        return self.batch_keys(memory).unbind()
 
-    def stacked_keys(self, memory: FrameMemory) -> Tensor:
-        """`memory_keys` of all objects as one tensor (B, layers, h * w, C): what training walks with."""
+    def batch_keys(self, memory: FrameMemory) -> Tensor:
+        """The same as one tensor (N, layers, h * w, C)."""
         grid = (memory.features.shape[-2], memory.features.shape[-1])
         place = self._memory_position(*grid, like=self.maskmem_tpos_enc)
         tokens = to_tokens(memory.features.to(self.dtype) + place)
@@ -245,20 +245,19 @@ class SAM2(nn.Module):
 
     def _memory_tokens(self, recall: Recall, grid: tuple[int, int]) -> MemoryTokens:
         """Put a recall of N objects into the form that memory attention reads."""
-        known = [past.keys if past.keys is not None else self.stacked_keys(past) for _, past in recall.masks]
+        known = [past.keys if past.keys is not None else self.batch_keys(past) for _, past in recall.masks]
         values = [past.features.to(self.dtype).flatten(2) for _, past in recall.masks]  # (N, M, h * w)
         count = len((recall.masks or recall.pointers)[0][1].pointer)
         placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:
-            # Not made on the device: that would wait until all that was asked of it is done.
-            distance = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, device="cpu")
-            distance = distance.to(self.device, non_blocking=True)
-            code = sine_time(distance / max(recall.pointer_span, 1), self.width).to(self.dtype)
+            times = recall.times if recall.times is not None else pointer_times(recall, self.device)
+            code = sine_time(times.flatten(), self.width).to(self.dtype)  # (P, C), or (N * P, C)
             pointers = torch.stack([past.pointer for _, past in recall.pointers], dim=1)  # (N, P, C)
             # A pointer is too wide for one memory token: it becomes four.
             tokens = pointers.to(self.dtype).reshape(count, -1, self.memory_width)
             parts = self.width // self.memory_width
-            placeless = tokens + self.obj_ptr_tpos_proj(code).repeat_interleave(parts, dim=0)
+            placed = self.obj_ptr_tpos_proj(code)[:, None].expand(-1, parts, -1).flatten(0, 1)
+            placeless = tokens + torch.unflatten(placed, 0, (-1, tokens.shape[1]))  # of all, or of each
             values.append(tokens.transpose(1, 2))
         return MemoryTokens(
             torch.cat(values, dim=2),
@@ -267,6 +266,13 @@ class SAM2(nn.Module):
             self.maskmem_tpos_enc.flatten(1),
             placeless,
         )
+
+
+def pointer_times(recall: Recall, device: torch.device) -> Tensor:
+    """(P,) float32: how far back each pointer lies, over the span; on a CUDA device nothing waits for it."""
+    on_cuda = device.type == "cuda"
+    distances = torch.tensor([d for d, _ in recall.pointers], dtype=torch.float32, pin_memory=on_cuda)
+    return (distances / max(recall.pointer_span, 1)).to(device, non_blocking=on_cuda)
 
 
 def best(candidates: MaskCandidates, *, multimask: bool) -> MaskPrediction:

@@ -158,7 +158,7 @@ class _Walk:
         if frame + 1 == self.frames and not (prompted and self.plan.ahead):
             return  # nobody looks back at it
         memory = remember(self.model, self._features(frame), prediction, prompted=prompted)
-        self.bank.add(frame, replace(memory, keys=self.model.stacked_keys(memory)), prompted=prompted)
+        self.bank.add(frame, replace(memory, keys=self.model.batch_keys(memory)), prompted=prompted)
 
     def _features(self, frame: int) -> ImageFeatures:
         rows = slice(frame * self.clips, (frame + 1) * self.clips)

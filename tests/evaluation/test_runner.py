@@ -351,9 +351,7 @@ def test_overlapping_masks_have_a_file_each(root: Path, plan: Plan, tmp_path: Pa
     assert list(contents(tmp_path / "predictions/ant")) == found
 
 
-def test_what_no_sequence_can_do_without_ends_the_run_at_once(
-    root: Path, plan: Plan, tmp_path: Path
-) -> None:
+def test_what_no_sequence_can_do_without_ends_the_run_at_once(root: Path, plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no known model"):
         run(root, replace(plan, model=replace(plan.model, model="nothing")), tmp_path / "out")
     with pytest.raises(ConfigError, match="no protocol"):
