@@ -127,7 +127,8 @@ def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]
     if not path.is_file():
         raise ConfigError(f"configuration file {path} does not exist")
     quoted = str(packaged).replace('"', '\\"')  # folders may have names that Hydra's grammar would take apart
-    return path.resolve().parent, path.name, [f'hydra.searchpath=["file://{quoted}"]']
+    places = f'"file://{quoted}","file://{quoted}/{group}"'
+    return path.resolve().parent, path.name, [f"hydra.searchpath=[{places}]"]
 
 
 @contextmanager
