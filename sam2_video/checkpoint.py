@@ -38,6 +38,7 @@ from sam2_video.weight_files import (
 __all__ = [
     "ModelInfo",
     "download_model",
+    "find_architecture",
     "from_hub_layout",
     "identify_weights",
     "list_models",
@@ -163,6 +164,17 @@ def identify_weights(name_or_path: str | Path) -> tuple[Path, str]:
     return file, (None if info is None else info.sha256) or hash_file(file)
 
 
+def find_architecture(
+    name_or_path: str | Path, checkpoint: str | Path | None = None
+) -> tuple[str | Path, tuple[str, ...]]:
+    """Return the configuration that `load_model` builds with these arguments, and the overrides on it.
+
+    Raises CheckpointError as `load_model` does.
+    """
+    found = _find(name_or_path, checkpoint)
+    return found.config, found.overrides
+
+
 def model_config(
     name_or_path: str | Path, *, checkpoint: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -172,8 +184,8 @@ def model_config(
     """
     from omegaconf import OmegaConf
 
-    found = _find(name_or_path, checkpoint)
-    config = compose_config("model", found.config, (*found.overrides, *overrides))
+    config, found = find_architecture(name_or_path, checkpoint)
+    config = compose_config("model", config, (*found, *overrides))
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

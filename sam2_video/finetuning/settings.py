@@ -1,4 +1,4 @@
-"""What a fine-tuning is made of; `configs/train/finetune.yaml` and the groups beside it fill these classes."""
+"""What a fine-tuning is made of; `configs/train/finetune.yaml` and the groups beside it fill this."""
 
 from __future__ import annotations
 
