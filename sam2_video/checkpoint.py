@@ -103,7 +103,8 @@ def _find(
     progress: bool = True,
 ) -> _Found:
     config, path = _locate(name_or_path, checkpoint, offline, cache_dir, progress)
-    weights, more = read_weights(path), ()
+    weights = read_weights(path)
+    more: tuple[str, ...] = ()
     if (base := part_of(weights, path)) is not None:
         under = name_or_path if checkpoint is not None else check_base(base, path)
         config, place = _locate(under, None, offline, cache_dir, progress)
@@ -184,9 +185,8 @@ def model_config(
     """
     from omegaconf import OmegaConf
 
-    config, found = find_architecture(name_or_path, checkpoint)
-    config = compose_config("model", config, (*found, *overrides))
-    plain = OmegaConf.to_container(config, resolve=True)
+    built, found = find_architecture(name_or_path, checkpoint)
+    plain = OmegaConf.to_container(compose_config("model", built, (*found, *overrides)), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

@@ -43,7 +43,7 @@ def values_fingerprint(state: Mapping[str, Tensor]) -> str:
     for name, value in sorted(state.items()):
         digest.update(f"{name} {tuple(value.shape)}".encode())
         plain = value.detach().to("cpu", torch.float32).contiguous().reshape(-1)
-        digest.update(plain.view(torch.uint8).numpy())
+        digest.update(plain.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,10 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     }
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
-            delta = sum(module.get_delta_weight(adapter) for adapter in module.active_adapters)
-            state[f"{name}.weight"] = state[f"{name}.weight"] + torch.as_tensor(delta).detach()
+            adapted: Any = module  # `get_delta_weight` comes with the classes of single kinds of layers
+            for adapter in module.active_adapters:
+                delta = adapted.get_delta_weight(adapter).detach()
+                state[f"{name}.weight"] = state[f"{name}.weight"] + delta
     return state
 
 

@@ -22,8 +22,9 @@ class Board:
     def add(self, group: str, figures: Mapping[str, float], step: int) -> None:
         """Write figures as group/name."""
         named = {f"{group}/{name}": value for name, value in figures.items()}
-        for name, value in named.items() if self._tensorboard is not None else ():
-            self._tensorboard.add_scalar(name, value, step)
+        if self._tensorboard is not None:
+            for name, value in named.items():
+                self._tensorboard.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(named, step=step)
 

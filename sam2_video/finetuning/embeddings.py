@@ -66,7 +66,7 @@ class Embeddings:
     def _name(self, sample: Sample) -> str:
         digest = hashlib.sha256(self._encoder.encode())
         digest.update(str(tuple(sample.pixels.shape)).encode())
-        digest.update(sample.pixels.contiguous().numpy())
+        digest.update(sample.pixels.contiguous().numpy().data)
         return digest.hexdigest()
 
 

@@ -94,9 +94,8 @@ class Drawn:
                 f"{size[1]}x{size[0]}"
             )
         try:
-            shape = one.shape.scaled(size[1], size[0]) if one.relative else one.shape
-            assert not isinstance(shape, Box | Clicks)  # scaling changes no kind
-            mask = shape.draw(size)
+            region = one.shape.scaled(size[1], size[0]) if one.relative else one.shape
+            mask = region.draw(size)
         except PromptError as error:
             raise DataError(f"{one.where}: {error}") from error
         if not mask.any():

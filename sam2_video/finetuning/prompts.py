@@ -49,10 +49,10 @@ def draw_prompts(
         drawn.setdefault(labels, []).append((row, points))
     groups = []
     for labels, rows in sorted(drawn.items()):
-        points = torch.tensor([p for _, p in rows], dtype=torch.float32, device=masks.device)
-        kinds = torch.tensor(labels, device=masks.device).expand(len(rows), -1)
         place = torch.tensor([row for row, _ in rows], device=masks.device)
-        groups.append(Group(place, PromptTensors(points, kinds)))
+        spots = torch.tensor([points for _, points in rows], dtype=torch.float32, device=masks.device)
+        kinds = torch.tensor(labels, device=masks.device).expand(len(rows), -1)
+        groups.append(Group(place, PromptTensors(spots, kinds)))
     return groups
 
 

@@ -121,7 +121,7 @@ class LoraSettings:
     """Low-rank adapters (arXiv 2106.09685): `targets` are "encoder", "decoder", or regular expressions."""
 
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     dropout: float = 0.0
     targets: tuple[str, ...] = ("encoder", "decoder")
 

@@ -97,8 +97,6 @@ class Tuner:
                     if leads and time.monotonic() - saved >= 60 * self.settings.schedule.save_minutes:
                         self.save()
                         saved = time.monotonic()
-                    if self.over:
-                        break
         self.over = True
         if leads:
             self.save()
@@ -183,7 +181,7 @@ class Tuner:
         log.info("going on from step %d of %d", self.step, self.total)
 
     def _steps(self) -> Iterator[list[list[Sample]]]:
-        """The passes of each step that is left of the epoch."""
+        """The passes of each step that is left of the epoch, until the run is over."""
         epoch, inside = divmod(self.step, self.per_epoch)
         count = self.settings.schedule.accumulate
         loader = load_passes(
@@ -195,6 +193,8 @@ class Tuner:
             self.processes.count,
         )
         for _ in range(inside, self.per_epoch):
+            if self.over:
+                return
             yield [next(loader) for _ in range(count)]
 
     def _batch(self, samples: list[Sample]) -> Batch:
