@@ -13,9 +13,9 @@ BROKEN = 1  # exit code of a check that found something
 
 def train(config: str, overrides: Sequence[str], out: Path, *, check: bool, say: Say) -> int:
     """Train or check; returns the exit code."""
-    from sam2_video.finetuning.settings import compose, is_finetuning
+    from sam2_video.finetuning.settings import is_finetuning
 
-    if is_finetuning(compose(config, overrides)):
+    if is_finetuning(config):
         return _check(config, overrides, say) if check else _finetune(config, overrides, out, say)
     if check:
         raise ConfigError(f"--check is for fine-tuning; {config} trains from scratch")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam2_video.config import compose_config, config_folder
+from sam2_video.config import compose_config
 from sam2_video.types import ConfigError
 
 PACKAGED = ("finetune", "finetune_video")
-GROUPS = ("data", "prompts", "losses", "schedule", "preset")
 PARTS = ("encoder", "prompts", "decoder", "memory")  # what a preset may train
 # These decide where and how a run executes, not what it computes: a resumed run may change them.
 RUN_ONLY = ("device", "threads", "log_every", "tensorboard", "wandb", "wandb_project", "export_dtype", "card")
@@ -203,28 +202,34 @@ class FinetuneSettings:
         return values
 
 
-def compose(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Compose a training configuration, fine-tuning or not, as plain values. Raises ConfigError."""
-    from omegaconf import OmegaConf
+def is_finetuning(name_or_path: str | Path) -> bool:
+    """Is this a packaged fine-tuning, or a YAML file whose defaults begin with one?"""
+    import yaml  # type: ignore[import-untyped, unused-ignore]
 
-    packaged = config_folder() / "train" / f"{name_or_path}.yaml"
-    # Composed by its path, so that the groups are called data, prompts, ... and not train/data, ...
-    place = packaged if str(name_or_path) in PACKAGED else name_or_path
-    values = OmegaConf.to_container(compose_config("train", place, overrides), resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
-def is_finetuning(values: Mapping[str, Any]) -> bool:
-    """Does a composed configuration describe a fine-tuning?"""
-    return "preset" in values
+    if str(name_or_path) in PACKAGED:
+        return True
+    path = Path(name_or_path).expanduser()
+    if path.suffix != ".yaml" or not path.is_file():
+        return False
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+    defaults = values.get("defaults") if isinstance(values, dict) else None
+    return isinstance(defaults, list) and any(one in PACKAGED for one in defaults if isinstance(one, str))
 
 
 def load_settings(name_or_path: str | Path, overrides: Sequence[str] = ()) -> FinetuneSettings:
     """Compose a fine-tuning from a packaged name or a YAML file, with Hydra overrides. Raises ConfigError."""
-    values = dict(compose(name_or_path, overrides))
-    if not is_finetuning(values):
-        raise ConfigError(f"{name_or_path} is no fine-tuning; those are {', '.join(PACKAGED)}")
+    from omegaconf import OmegaConf
+
+    if not is_finetuning(name_or_path):
+        known = " and ".join(PACKAGED)
+        raise ConfigError(f"{name_or_path} is no fine-tuning; {known} are, and files whose defaults name one")
+    composed: Any = OmegaConf.to_container(
+        compose_config("train", name_or_path, overrides, flat=True), resolve=True
+    )
+    values = {str(key): value for key, value in composed.items()}
     if not values["data"].get("folder") and not values["data"].get("annotations"):
         raise ConfigError("nothing to train on: give data.folder=FOLDER")
     try:
