@@ -108,7 +108,8 @@ class Tuner:
         """One optimiser step over several passes; returns losses and the gradient's norm before clipping."""
         settings = self.settings
         plan = draw_plan(settings, self.step)
-        torch.manual_seed(hash((settings.seed, self.step, self.processes.rank)) % 2**63)  # for dropout
+        if settings.preset.lora is not None and settings.preset.lora.dropout:  # all else draws from its own
+            torch.manual_seed(hash((settings.seed, self.step, self.processes.rank)) % 2**63)
         rate = settings.schedule.learning_rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]

@@ -49,7 +49,7 @@ def ring(k: int) -> list[list[int]]:
 
 def runs(mask: np.ndarray) -> dict[str, Any]:
     coded = encode_rle(mask)
-    return {"size": list(SIZE), "counts": compress_runs(coded["counts"])}
+    return {"size": list(SIZE), "counts": compress_runs(coded)}
 
 
 def photo(path: Path) -> None:

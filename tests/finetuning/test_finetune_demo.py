@@ -25,7 +25,7 @@ def test_finetune_decoder(
     monkeypatch.setattr(sys, "argv", [str(DEMO), *words, "--try", "photos/images/p0.png", "20", "25"])
     runpy.run_path(str(DEMO), run_name="__main__")
     told = capsys.readouterr().out
-    assert "best.safetensors holds the decoder alone: 0.1 MB" in told
+    assert "best.safetensors holds the decoder alone: 0.4 MB" in told
     assert "mean IoU at one click: " in told and " before, " in told
     assert "the object at 20, 25 covers" in told
     assert len(DEMO.read_text(encoding="utf-8").splitlines()) <= 120

@@ -91,6 +91,9 @@ def test_boards_get_the_figures(settings: Settings, tmp_path: Path, monkeypatch:
     stub = SimpleNamespace(
         log=lambda values, step: told.append((step, values)), finish=lambda: told.append((0, {}))
     )
+    import accelerate  # looks for the package when it is imported, and is not to find this one
+
+    assert accelerate.Accelerator
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **k: began.update(k) or stub))
     finetune(settings("wandb=offline", "tensorboard=true", "schedule.epochs=1"), tmp_path / "run")
     assert began["mode"] == "offline" and began["project"] == "sam2-video" and began["id"] == "run"
