@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sam2_video.config import build_model, compose_config, model_names
 from sam2_video.download import cache_folder, cached_file, download_model, hash_file, is_offline
 from sam2_video.key_maps import from_hub_layout, to_hub_layout
 from sam2_video.model.sam1 import AnyModel
+from sam2_video.partial_weights import check_base, lay_over, part_of
 from sam2_video.registry import ModelInfo, closest_released, find_hub_model, find_model, list_models
 from sam2_video.types import CheckpointError
 from sam2_video.weight_files import (
@@ -36,6 +38,7 @@ from sam2_video.weight_files import (
 __all__ = [
     "ModelInfo",
     "download_model",
+    "find_architecture",
     "from_hub_layout",
     "identify_weights",
     "list_models",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_ADVICE = "if you trust the file, give the configuration by name, with checkpoint= and overrides="
 # What a file may say about its own architecture: values, not what is built, and nothing of Hydra's own
 # settings.
 _PLAIN_OVERRIDE = re.compile(r"\+{0,2}(?!hydra\b)[a-z]\w*(\.\w+)*=.*", re.DOTALL)
@@ -70,17 +74,45 @@ def load_model(
     `name_or_path` is one of: a name of `list_models()`; a weights file or a folder in the Hugging Face
     layout, whose architecture is read off the file; a hub id such as "facebook/sam2.1-hiera-tiny"; or, with
     `checkpoint`, the name or path of any model configuration. `checkpoint` takes the place of the weights
-    that belong to a name. `overrides` are those of `build_model`. Raises CheckpointError for the weights,
-    ConfigError for the architecture.
+    that belong to a name; a file with a part of a model (a fine-tuned decoder) is laid over them.
+    `overrides` are those of `build_model`. Raises CheckpointError for the weights, ConfigError for the
+    architecture.
     """
     place, kind = resolve_device(device), resolve_dtype(dtype)
-    config, weights_path = _locate(name_or_path, checkpoint, offline, cache_dir, progress)
-    weights = read_weights(weights_path)
-    built, found = _architecture(weights, weights_path, config)
-    model = _build_uninitialised(built, (*found, *overrides))
-    source = str(weights_path) if config is not None else f"{weights_path} (taken for {built})"
-    load_weights(model, weights.state, source, assign=True)
+    found = _find(name_or_path, checkpoint, offline, cache_dir, progress)
+    model = _build_uninitialised(found.config, (*found.overrides, *overrides))
+    load_weights(model, found.state, found.source, assign=True)
     return model.to(device=place, dtype=kind).eval()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The weights that were asked for, and the architecture that they are for."""
+
+    config: str | Path
+    overrides: tuple[str, ...]
+    state: dict[str, Tensor]
+    source: str  # for messages
+
+
+def _find(
+    name_or_path: str | Path,
+    checkpoint: str | Path | None,
+    offline: bool = False,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> _Found:
+    config, path = _locate(name_or_path, checkpoint, offline, cache_dir, progress)
+    weights = read_weights(path)
+    more: tuple[str, ...] = ()
+    if (base := part_of(weights, path)) is not None:
+        under = name_or_path if checkpoint is not None else check_base(base, path)
+        config, place = _locate(under, None, offline, cache_dir, progress)
+        whole, more = read_weights(place), _plain_overrides(weights, path)
+        weights, path = replace(whole, state=lay_over(whole, weights, base, path, str(place))), place
+    built, found = _architecture(weights, path, config)
+    source = str(path) if config is not None else f"{path} (taken for {built})"
+    return _Found(built, (*found, *more), weights.state, source)
 
 
 def _locate(
@@ -133,6 +165,17 @@ def identify_weights(name_or_path: str | Path) -> tuple[Path, str]:
     return file, (None if info is None else info.sha256) or hash_file(file)
 
 
+def find_architecture(
+    name_or_path: str | Path, checkpoint: str | Path | None = None
+) -> tuple[str | Path, tuple[str, ...]]:
+    """Return the configuration that `load_model` builds with these arguments, and the overrides on it.
+
+    Raises CheckpointError as `load_model` does.
+    """
+    found = _find(name_or_path, checkpoint)
+    return found.config, found.overrides
+
+
 def model_config(
     name_or_path: str | Path, *, checkpoint: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -142,8 +185,7 @@ def model_config(
     """
     from omegaconf import OmegaConf
 
-    config, path = _locate(name_or_path, checkpoint, offline=False, cache_dir=None, progress=True)
-    built, found = _architecture(read_weights(path), path, config)
+    built, found = find_architecture(name_or_path, checkpoint)
     plain = OmegaConf.to_container(compose_config("model", built, (*found, *overrides)), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -170,26 +212,29 @@ def _architecture(
 
 
 def _recorded_architecture(weights: Weights, path: Path) -> tuple[str, tuple[str, ...]]:
-    name = weights.metadata[CONFIG_KEY]
+    name, overrides = weights.metadata[CONFIG_KEY], _plain_overrides(weights, path)
+    if name not in model_names():
+        raise CheckpointError(
+            f"{path} wants the configuration {name!r}; known are {', '.join(model_names())}; {_ADVICE}"
+        )
+    return name, overrides
+
+
+def _plain_overrides(weights: Weights, path: Path) -> tuple[str, ...]:
+    """What a file says about its architecture. A file from a stranger sets sizes; it chooses no code, files
+    or environment variables."""
     try:
         overrides = json.loads(weights.metadata.get(OVERRIDES_KEY, "[]"))
     except ValueError:
         overrides = None
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise CheckpointError(f"{path}: its header entry {OVERRIDES_KEY} is not a JSON list of texts")
-    advice = "if you trust the file, give the configuration by name, with checkpoint= and overrides="
-    if name not in model_names():
-        raise CheckpointError(
-            f"{path} wants the configuration {name!r}; known are {', '.join(model_names())}; {advice}"
-        )
-    for item in (
-        overrides
-    ):  # a file from a stranger sets sizes; it does not choose code, files or environment variables
+    for item in overrides:
         if not _PLAIN_OVERRIDE.fullmatch(item) or "_target_" in item or "${" in item:
             raise CheckpointError(
-                f"{path} wants the override {item!r}, which does more than set a value; {advice}"
+                f"{path} wants the override {item!r}, which does more than set a value; {_ADVICE}"
             )
-    return name, tuple(overrides)
+    return tuple(overrides)
 
 
 def _build_uninitialised(config: str | Path, overrides: Sequence[str]) -> AnyModel:

@@ -232,22 +232,33 @@ def download(
     typer.echo(download_model(name, cache_dir=cache_dir))
 
 
-@app.command()
+@app.command(
+    epilog="Examples:\n\n"
+    "sam2-video train finetune data=voc data.folder=VOC preset=decoder --out runs/voc\n\n"
+    "sam2-video train finetune data=coco data.annotations=instances.json data.folder=images --check\n\n"
+    "sam2-video train finetune_video data=davis data.folder=DAVIS preset=lora --out runs/davis\n\n"
+    "accelerate launch -m sam2_video.cli train finetune data.folder=VOC --out runs/voc\n\n"
+    "sam2-video train nano stills=FOLDER --out runs/nano"
+)
 def train(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A packaged training configuration, or a .yaml file.")
+        str,
+        typer.Argument(
+            metavar="CONFIG", help="finetune, finetune_video, nano (from scratch), or a .yaml file."
+        ),
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, as stills=FOLDER.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, as data.folder=FOLDER.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")] = Path("runs/train"),
+    check: Annotated[bool, typer.Option("--check", help="Only look for what is broken in the data.")] = False,
 ) -> None:
-    """Train a model, or go on with a training that was stopped: DIR holds all that it needs."""
-    from sam2_video.training.loop import train as run
-    from sam2_video.training.settings import load_settings
+    """Fine-tune a model, or train one; or go on with what was stopped: DIR holds all that it needs."""
+    from sam2_video.cli_train import train as run
 
-    best = run(load_settings(config, checked_overrides(overrides)), out)
-    typer.echo(f"best weights: {best}")
+    code = run(config, checked_overrides(overrides), out, check=check, say=typer.echo)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(

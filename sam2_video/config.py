@@ -32,10 +32,13 @@ def model_names() -> tuple[str, ...]:
     return _names("model")
 
 
-def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+def compose_config(
+    group: str, name_or_path: str | Path, overrides: Sequence[str] = (), *, flat: bool = False
+) -> DictConfig:
     """Compose the configuration `name_or_path`: a packaged name of this group, or the path of a YAML file.
 
-    `overrides` are Hydra's. Raises ConfigError where there is no such configuration, or one does not fit.
+    `overrides` are Hydra's. `flat`: the group's own folder is where names of groups begin (data, not
+    train/data). Raises ConfigError where there is no such configuration, or one does not fit.
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
@@ -43,7 +46,7 @@ def compose_config(group: str, name_or_path: str | Path, overrides: Sequence[str
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError  # type: ignore[import-untyped, unused-ignore]
 
-    folder, name, search = _locate(group, name_or_path)
+    folder, name, search = _locate(group, name_or_path, flat)
     with _private_hydra():
         try:
             with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
@@ -112,12 +115,13 @@ def _names(group: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith("base")))
 
 
-def _locate(group: str, name_or_path: str | Path) -> tuple[Path, str, list[str]]:
+def _locate(group: str, name_or_path: str | Path, flat: bool) -> tuple[Path, str, list[str]]:
     """Return the folder to compose in, the name there, and overrides that let it find the packaged files."""
     text = str(name_or_path)
-    packaged = config_folder()
-    if (packaged / group / f"{text}.yaml").is_file():
-        return packaged, f"{group}/{text}", []
+    packaged = config_folder() / group if flat else config_folder()
+    named = text if flat else f"{group}/{text}"
+    if (packaged / f"{named}.yaml").is_file():
+        return packaged, named, []
     path = Path(text).expanduser()
     if path.suffix != ".yaml":
         raise ConfigError(

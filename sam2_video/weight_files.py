@@ -2,7 +2,7 @@
 
 A file is one of: safetensors; a PyTorch file with a bare state dict or with one under "model" (training
 files: what else they hold is ignored); a folder in the Hugging Face layout. Files of our own are safetensors
-with three header entries:
+with three header entries (and one more for a part of a model, see `partial_weights`):
 
 * `sam2_video.config`: packaged configuration that the architecture comes from, for example "nano"
 * `sam2_video.overrides`: JSON list of Hydra overrides on top of it, for example ["image_size=256"]
@@ -88,20 +88,27 @@ def save_weights(
     the header entries of `metadata` that `load_model` reads. Raises CheckpointError where the file cannot be
     written.
     """
+    header = {PARAMETERS_KEY: str(sum(p.numel() for p in model.parameters())), **(metadata or {})}
+    save_state(model.state_dict(), path, header, dtype)
+
+
+def save_state(
+    state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str], dtype: str | None = None
+) -> None:
+    """Write a state dict as `save_weights` does."""
     from safetensors.torch import save_file
 
     path = Path(path)
     kind = None if dtype is None else resolve_dtype(dtype)
     state = {
         name: value.detach().to("cpu", kind if value.is_floating_point() else None).contiguous().clone()
-        for name, value in model.state_dict().items()
+        for name, value in state.items()
     }
-    header = {PARAMETERS_KEY: str(sum(p.numel() for p in model.parameters())), **(metadata or {})}
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.touch()
         mode = aside.stat().st_mode  # as umask has it; safetensors would leave it to the owner alone
-        save_file(state, aside, metadata=header)
+        save_file(state, aside, metadata=dict(metadata))
         aside.chmod(mode)
         aside.replace(path)
     except Exception as error:  # safetensors has errors of its own beside OSError

@@ -52,8 +52,13 @@ def check_dataset(
     for clip in found.clips:
         if progress is not None:
             progress(clip.name)
-        _ClipCheck(clip, findings).run(deep)
+        check_clip(clip, findings, deep=deep)
     return findings.found
+
+
+def check_clip(clip: Clip, findings: Findings, *, deep: bool) -> None:
+    """Add what is wrong with one clip to `findings`; see `check_dataset`."""
+    _ClipCheck(clip, findings).run(deep)
 
 
 def _check_count(request: Request, kind: Kind, found: Found) -> None:

@@ -139,12 +139,24 @@ def evaluate_images(
     the number of pictures that are done and of all. A picture that fails is named in the report. Raises
     DataError where no picture can be scored.
     """
-    counts = tuple(sorted(set(clicks)))
-    if not counts or counts[0] < 1:
-        raise DataError(f"clicks are counted from 1 on; got {tuple(clicks)}")
     pictures = find_pictures(folder, images=images)
     if held_out is not None:
         pictures = [one for one in pictures if is_held_out(one.key, held_out, seed)]
+    return score_pictures(predictor, pictures, folder, clicks=clicks, progress=progress)
+
+
+def score_pictures(
+    predictor: ImagePredictor,
+    pictures: Sequence[LabelledPicture],
+    folder: Path,
+    *,
+    clicks: Sequence[int] = (1, 3, 5),
+    progress: Callable[[int, int], object] | None = None,
+) -> ImageClickReport:
+    """As `evaluate_images`, of pictures that were found already; errors name the `folder`."""
+    counts = tuple(sorted(set(clicks)))
+    if not counts or counts[0] < 1:
+        raise DataError(f"clicks are counted from 1 on; got {tuple(clicks)}")
     found: list[PictureScore] = []
     failed: list[tuple[str, str]] = []
     empty: list[str] = []

@@ -122,6 +122,7 @@ class CocoPicture:
     name: str
     folders: tuple[Path, ...]  # where it may lie
     annotations: tuple[Mapping[str, Any], ...]
+    categories: frozenset[int] = frozenset()  # that the file lists; none where it has no list
 
     @property
     def key(self) -> str:
@@ -147,15 +148,18 @@ class CocoPicture:
         return Labelled(rgb, masks, void if void.any() else None)
 
 
-def find_pictures(root: Path, *, images: Path | None = None) -> Sequence[LabelledPicture]:
+def find_pictures(
+    root: Path, *, images: Path | None = None, strays: list[str] | None = None
+) -> Sequence[LabelledPicture]:
     """List the pictures of a set, sorted by name; nothing is decoded.
 
     `root`: a folder with images/X.jpg and masks/X.png, or with such folders; a folder of a video data set,
     of which every annotated frame is a picture; or a COCO file, whose pictures lie in `images`, beside it, or
-    where COCO has them. Raises DataError where there is nothing to be found.
+    where COCO has them. Raises DataError where there is nothing to be found. Annotations of a COCO file that
+    belong to no picture of it are an error, too; with `strays` they are left out and described there.
     """
     if root.is_file():
-        return _coco(root, images)
+        return _coco(root, images, strays)
     if not root.is_dir():
         raise DataError(f"{root} is neither a folder nor a COCO file")
     stills = _stills(root)
@@ -192,32 +196,42 @@ def _frames(root: Path) -> list[LabelledPicture]:
     return [ClipFrame(clip, frame) for clip in clips for frame in clip.annotated]
 
 
-def _coco(path: Path, images: Path | None) -> list[LabelledPicture]:
+def _coco(path: Path, images: Path | None, strays: list[str] | None) -> list[LabelledPicture]:
     try:
         data = a_mapping(json.loads(path.read_text(encoding="utf-8")), "a COCO file")
         pictures = {
             whole(entry.get("id"), "id"): a_text(entry.get("file_name"), "file_name")
             for entry in (a_mapping(one, "an image") for one in a_list(data.get("images"), "images"))
         }
-        if astray := [name for name in pictures.values() if _leads_out(name)]:
+        if astray := [name for name in pictures.values() if leads_out(name)]:
             raise PromptError(f"file_name {astray[0]!r} leads out of the folder of pictures")
         entries: dict[int, list[Mapping[str, Any]]] = {number: [] for number in pictures}
         for one in a_list(data.get("annotations"), "annotations"):
             entry = a_mapping(one, "an annotation")
             image_id = whole(entry.get("image_id"), "image_id")
-            if image_id not in entries:
-                raise PromptError(f"annotation {entry.get('id')} is of image {image_id}, which is not listed")
-            entries[image_id].append(entry)
+            if image_id in entries:
+                entries[image_id].append(entry)
+                continue
+            stray = f"annotation {entry.get('id')} is of image {image_id}, which is not listed"
+            if strays is None:
+                raise PromptError(stray)
+            strays.append(stray)
     except (OSError, ValueError, RecursionError) as error:  # PromptError is a ValueError
         raise DataError(f"cannot read {path} as a COCO file: {error}") from error
     home, part = path.parent, path.stem.removeprefix("instances_")
     usual = (home, home / "images", home.parent, home.parent / "images", home.parent / part, home / part)
     folders = usual if images is None else (images,)
-    found = [CocoPicture(pictures[k], folders, tuple(entries[k])) for k in pictures]
+    listed = data.get("categories")
+    known = frozenset(
+        number
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and isinstance(number := one.get("id"), int)
+    )
+    found = [CocoPicture(pictures[k], folders, tuple(entries[k]), known) for k in pictures]
     return sorted(found, key=lambda one: natural_key(one.name))
 
 
-def _leads_out(name: str) -> bool:
+def leads_out(name: str) -> bool:
     """Does the name of a file, which a stranger may have written, point anywhere else?"""
     path = PureWindowsPath(name)  # takes both kinds of slashes apart, and knows drives
     return path.is_absolute() or bool(path.anchor) or ".." in path.parts

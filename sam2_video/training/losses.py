@@ -91,7 +91,7 @@ def mask_losses(
         target = target * known
     is_there = (target.amax(dim=(1, 2)) > 0).float()  # (B,)
     best = _best_candidate(logits, target, known)
-    focal, dice = _focal_and_dice(best[:, None], target[:, None], None if known is None else known[:, None])
+    focal, dice = focal_and_dice(best[:, None], target[:, None], None if known is None else known[:, None])
     truth = true_iou(logits.detach(), target, known)
     parts = (
         (focal[:, 0] * is_there).mean(),
@@ -120,12 +120,12 @@ def _best_candidate(logits: Tensor, target: Tensor, known: Tensor | None) -> Ten
         return logits[:, 0]
     with torch.no_grad():  # choosing needs no gradient, and only the chosen one pays for a backward pass
         many = None if known is None else known[:, None]
-        focal, dice = _focal_and_dice(logits, target[:, None], many)
+        focal, dice = focal_and_dice(logits, target[:, None], many)
         choice = (FOCAL * focal + DICE * dice).argmin(dim=1)
     return logits[torch.arange(len(logits), device=logits.device), choice]
 
 
-def _focal_and_dice(logits: Tensor, target: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+def focal_and_dice(logits: Tensor, target: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
     """Both losses of each mask: logits (B, K, h, w), target and known (B, 1, h, w) -> (B, K) each."""
     chance = logits.sigmoid()
     wrong = chance + target - 2 * chance * target  # 1 - p_t, for targets between 0 and 1 too

@@ -108,6 +108,11 @@ def _open_video(path: Path) -> VideoSource:
         raise DataError(f"cannot open the video: {error}") from error
 
 
+def close_videos() -> None:
+    """Forget decoders that are open; a process that was forked must not use those of its parent."""
+    _open_video.cache_clear()
+
+
 def picture_files(folder: Path) -> list[Path]:
     """Return the pictures of a folder in natural order, none of them hidden."""
     return _files(folder, PICTURE_TYPES)
