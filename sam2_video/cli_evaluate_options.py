@@ -53,9 +53,7 @@ Check = Annotated[
     bool,
     typer.Option("--check", help="Look the data over, and track nothing. 1: errors.", rich_help_panel=DATA),
 ]
-Deep = Annotated[
-    bool, typer.Option("--deep", help="With --check: decode every file.", rich_help_panel=DATA)
-]
+Deep = Annotated[bool, typer.Option("--deep", help="With --check: decode every file.", rich_help_panel=DATA)]
 
 Protocols = Annotated[
     str,

@@ -114,9 +114,7 @@ def _beyond(runs: Runs, shape: tuple[int, ...], left: int, top: int) -> list[tup
     return [(*corner, height * width - shape[0] * shape[1])]
 
 
-def _without(
-    bits: Bits, area: int, what: Region, beyond: Sequence[tuple[int, int, int]] = ()
-) -> Bits | None:
+def _without(bits: Bits, area: int, what: Region, beyond: Sequence[tuple[int, int, int]] = ()) -> Bits | None:
     """The window without small regions of a kind; None where there are none."""
     import cv2
 

@@ -1,0 +1,358 @@
+"""One clip that is worked on: a session, its place on disk, its task, and who wants to hear of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam2_video.app import shown
+from sam2_video.app.commands import Command, Commands
+from sam2_video.app.errors import RequestError
+from sam2_video.app.events import News
+from sam2_video.app.kept import Kept
+from sam2_video.app.task import Task
+from sam2_video.app.tracking import Observer, Stopped, visits
+from sam2_video.app.worker import Worker
+from sam2_video.session import Direction, VideoSession
+from sam2_video.timeline import ObjectTrack
+from sam2_video.types import ObjectInfo
+
+SYNC_SECONDS = 5.0  # between writes that also survive a power cut
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that is worked on: `path` as pages name it, `folder` where its work is kept."""
+
+    id: str
+    name: str
+    path: str
+    folder: Path
+    model: str
+
+
+class Work:
+    """What the server knows of one open clip.
+
+    The worker's thread changes it, one request after the other; any thread reads. Each change is on disk
+    before it is told.
+    """
+
+    def __init__(self, clip: Clip, session: VideoSession, kept: Kept, worker: Worker) -> None:
+        self.id, self.clip = clip.id, clip
+        self.session = session
+        self.news = News()
+        self.task: Task | None = None
+        self.notices: dict[int, Any] = {}
+        self._kept, self._worker = kept, worker
+        self._commands = Commands()
+        self._synced = time.monotonic()
+        count = session.frame_count
+        if count is None:
+            raise RequestError("a clip of unknown length cannot be worked on in the app", 422)
+        self.count: int = count
+        recovered = kept.recover(session.size, count)
+        session.take_over(recovered.tracks, recovered.pending)
+        notes = recovered.notes
+        self.revision = int(notes.get("revision", 0))
+        self.notices = shown.notices_from(notes)
+        declared = notes.get("objects", [])
+        self._objects = {int(i): ObjectInfo(name, category) for i, name, category in declared}
+        self._total = int(notes.get("total", 0))
+        if session.pending.legs:
+            left = visits(session.pending, self.count)
+            total = max(left, self._total)
+            self.task = Task("track", total, total - left, state="paused")
+        self._publish()
+
+    # --- what is read ---
+
+    def as_json(self) -> dict[str, Any]:
+        """The session as pages know it."""
+        return {**self._view, "known": shown.ranges(self.tracks), "task": self._task_json()}
+
+    def masks(self, frame: int) -> dict[str, Any]:
+        """The masks of a frame. Raises RequestError."""
+        self.check_frame(frame)
+        return shown.masks_json(self.session, self.tracks, frame)
+
+    def timeline(self) -> dict[str, Any]:
+        """Scores over time, and frames worth a look."""
+        return shown.timeline_json(self.tracks, self.count, self.notices)
+
+    def check_frame(self, frame: int) -> None:
+        if not 0 <= frame < self.count:
+            raise RequestError(f"there is no frame {frame}: this clip has 0 to {self.count - 1}", 404)
+
+    @property
+    def is_busy(self) -> bool:
+        return self.task is not None and self.task.state == "running"
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return self._kept.bytes
+
+    def _task_json(self) -> dict[str, Any] | None:
+        return None if self.task is None else self.task.as_json()
+
+    # --- what the user does; each is one job of the worker ---
+
+    def change(self, action: Callable[[], Any], revision: int | None = None) -> dict[str, Any]:
+        """Do one thing and return the session as it is then. Raises RequestError for a stale `revision`."""
+
+        def job() -> dict[str, Any]:
+            self._check_revision(revision)
+            action()
+            return self.as_json()
+
+        return self._worker.do(job)
+
+    def prompt(self, said: dict[str, Any], revision: int | None = None) -> dict[str, Any]:
+        """Prompt an object on a frame; returns the session and the masks of the frame."""
+        object_id, frame = said["object_id"], said["frame"]
+
+        def job() -> dict[str, Any]:
+            self._check_revision(revision)
+            info = self._objects.get(object_id, ObjectInfo())
+            named = {"name": info.name, "category": info.category} if object_id in self._objects else {}
+            self._commands.run(Command("prompt", {**said, **named}), self.session)
+            self._objects.setdefault(object_id, info)
+            self._changed([frame])
+            return {"session": self.as_json(), "masks": self.masks(frame)}
+
+        return self._worker.do(job)
+
+    def clear(self, frame: int, object_id: int) -> None:
+        """Take the prompts of a frame back; an object without any is left with its name alone."""
+        track = self.session.track(object_id)
+        last = track.is_prompted(frame) and len(track.prompts) == 1
+        said = {"object_id": object_id} if last else {"object_id": object_id, "frame": frame}
+        self._commands.run(Command("remove" if last else "clear", said), self.session)
+        self._changed(None)
+
+    def undo(self) -> None:
+        self._restored(self._commands.undo(self.session))
+
+    def redo(self) -> None:
+        self._restored(self._commands.redo(self.session))
+
+    def _restored(self, command: Command) -> None:
+        if command.object_id in self.session.objects:
+            self._objects[command.object_id] = self.session.track(command.object_id).info
+        self._changed(None)
+
+    def add_object(self, object_id: int | None, name: str, category: str) -> None:
+        """Make an object known before it is prompted. Raises RequestError for an id that is taken."""
+        if object_id is None:
+            object_id = max(self._objects, default=0) + 1
+        if object_id < 1:
+            raise RequestError(f"object ids count from 1 here; got {object_id}")
+        if object_id in self._objects:
+            raise RequestError(f"there is an object {object_id} already", 409)
+        self._objects[object_id] = ObjectInfo(name, category)
+        self._changed([])
+
+    def describe(self, object_id: int, name: str | None, category: str | None) -> None:
+        """Name an object. Raises RequestError where there is none."""
+        before = self._object(object_id)
+        info = ObjectInfo(
+            before.name if name is None else name, before.category if category is None else category
+        )
+        if object_id in self.session.objects:
+            self.session.describe(object_id, name=info.name, category=info.category)
+        self._objects[object_id] = info
+        self._changed([])
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object and all that was found of it. Raises RequestError where there is none."""
+        self._object(object_id)
+        if object_id in self.session.objects:
+            self._commands.run(Command("remove", {"object_id": object_id}), self.session)
+        del self._objects[object_id]
+        self._changed(None)
+
+    def _object(self, object_id: int) -> ObjectInfo:
+        if object_id not in self._objects:
+            raise RequestError(f"there is no object {object_id}", 404)
+        return self._objects[object_id]
+
+    def _check_revision(self, revision: int | None) -> None:
+        if revision is not None and revision != self.revision:
+            raise RequestError(
+                "this clip was changed in another window meanwhile; look at it as it is now, and try again",
+                409,
+            )
+
+    # --- tracking ---
+
+    def track(self, direction: Direction, start: int | None, stop: int | None) -> Task:
+        """Begin a pass; returns at once. Raises RequestError, PromptError."""
+
+        def begin() -> Task:
+            self._check_idle()
+            self.session.propagate(direction, start, stop)  # checked, and pending from now on
+            self._total = visits(self.session.pending, self.count)
+            self.task = Task("track", self._total)
+            self._commit([], {"total": self._total})
+            self._start(self.task)
+            return self.task
+
+        return self._worker.do(begin)
+
+    def resume(self) -> Task:
+        """Go on with a pass that was paused, or that the end of the server broke off."""
+
+        def begin() -> Task:
+            task = self.task
+            if task is None or task.kind != "track" or task.state != "paused":
+                raise RequestError("no tracking is paused", 409)
+            task.restart()
+            self._start(task)
+            return task
+
+        return self._worker.do(begin)
+
+    def stop(self, wanted: str) -> Task:
+        """Have the task end as "paused" or "cancelled" before its next frame; what was done is kept."""
+        task = self.task
+        if task is None or task.is_over or (wanted == "paused" and task.kind != "track"):
+            raise RequestError("there is nothing to stop", 409)
+        if task.state == "paused" and wanted == "cancelled":
+            self._worker.do(lambda: self._end(task, "cancelled"))
+        else:
+            task.wanted = "cancelled" if wanted == "cancelled" else "paused"
+        return task
+
+    def begin_task(self, task: Task, run: Callable[[], str]) -> Task:
+        """Begin another long job, which returns a message; raises RequestError while one runs."""
+
+        def begin() -> Task:
+            self._check_idle()
+            self.task = task
+            self._worker.ask(lambda: self._attend(task, run), long=True)
+            self._tell_task()
+            return task
+
+        return self._worker.do(begin)
+
+    def turn(self, task: Task, frame: int | None = None, by: int = 1) -> None:
+        """Called by long jobs after each frame: others get their turn. Raises Stopped where it is to end."""
+        task.step(frame, by)
+        self._tell_task()
+        self._worker.give_way()
+        if task.wanted in ("paused", "cancelled"):
+            raise Stopped(task.wanted)
+
+    def _check_idle(self) -> None:
+        if self.task is not None and not self.task.is_over and self.task.state != "paused":
+            raise RequestError(f"this clip is busy ({self.task.kind}): wait for it, or cancel it", 409)
+
+    def _start(self, task: Task) -> None:
+        self._worker.ask(lambda: self._attend(task, lambda: self._walk(task)), long=True)
+        self._tell_task()
+
+    def _attend(self, task: Task, run: Callable[[], str]) -> None:
+        """Run a long job, whatever it comes to."""
+        try:
+            self._end(task, "done", run())
+        except Stopped as stop:
+            self._end(task, stop.state)
+        except Exception as error:
+            from sam2_video.app.errors import told
+
+            self._end(task, "failed", told(error)[1])
+
+    def _end(self, task: Task, state: Any, message: str = "") -> None:
+        if task.kind == "track" and state == "cancelled":
+            self.session.give_up()
+            self._commit([])
+        task.end(state, message)
+        self._publish()
+        self._tell_task()
+        self.news.tell("session", self.as_json())
+
+    def _walk(self, task: Task) -> str:
+        """Track what is left of the pass; each frame is kept before it is told."""
+        session, observer = self.session, Observer(self.session)
+        session.while_hidden = lambda: self._hidden(task)
+        self._coming = session.pending
+        for result in session.carry_on():
+            changed = self._commit([result.frame])
+            if changed or any(result.prompted):
+                found = observer.notices(result)
+                if found != self.notices.get(result.frame, []):
+                    self.notices[result.frame] = found
+                    self._commit([], shown.notices_note(result.frame, found))
+            if changed:
+                self.news.tell("frame", {"frame": result.frame})
+            self._coming = session.pending
+            self.turn(task, result.frame)
+        return ""
+
+    def _hidden(self, task: Task) -> None:
+        """The way back of a pass in both directions: its frames are shown later, but done now."""
+        frame = self._coming.legs[0].first
+        self._coming = self.session.pending
+        if self._commit([frame]):
+            self.news.tell("frame", {"frame": frame})
+        self.turn(task, frame)
+
+    # --- keeping ---
+
+    def save(self) -> None:
+        """Have everything reach the disk now."""
+        self._worker.do(self._kept.sync)
+
+    def write(self, path: Path) -> None:
+        """Write a .sam2 file."""
+        note = {"app": {"objects": self._objects_note()}}
+        self._worker.do(lambda: self.session.save(path, note=note))
+
+    def close(self) -> None:
+        """Close clip and log; called by the worker's thread, or when that has ended."""
+        self._kept.sync()
+        self._kept.close()
+        self.session.close()
+
+    def _objects_note(self) -> list[list[Any]]:
+        return [[i, info.name, info.category] for i, info in sorted(self._objects.items())]
+
+    def _changed(self, frames: list[int] | None) -> None:
+        """Keep what the user did, then tell it."""
+        self.revision += 1
+        self._commit(frames, {"revision": self.revision, "objects": self._objects_note()})
+        self._publish()
+        self.news.tell("session", self.as_json())
+
+    def _commit(self, frames: list[int] | None, notes: Mapping[str, Any] | None = None) -> bool:
+        changed = self._kept.commit(self.session, frames, notes)
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self._kept.sync()
+            self._synced = time.monotonic()
+        return changed
+
+    def _publish(self) -> None:
+        """Make what others read, all of one moment."""
+        session = self.session
+        self.tracks: tuple[ObjectTrack, ...] = tuple(session.track(i) for i in session.objects)
+        self._view = {
+            "id": self.id,
+            "revision": self.revision,
+            "name": self.clip.name,
+            "path": self.clip.path,
+            "frames": self.count,
+            "height": session.size[0],
+            "width": session.size[1],
+            "fps": session.source.fps,
+            "model": self.clip.model,
+            "objects": [shown.object_json(i, info) for i, info in sorted(self._objects.items())],
+            "prompts": shown.prompts_json(self.tracks),
+            "can_undo": bool(self._commands.done),
+            "can_redo": bool(self._commands.undone),
+        }
+
+    def _tell_task(self) -> None:
+        self.news.tell("task", self._task_json())
