@@ -36,15 +36,18 @@ export function createActions(store, stage) {
     return result;
   }
 
+  /** The object that was made just now; another tab may have made some that were not known here. */
+  const newest = (session, known) => Math.max(...session.objects.map((one) => one.id).filter((one) => !known.has(one)));
+
   async function ensureObject() {
     const { session, object } = store.get();
     if (object !== null) return object;
     const known = new Set(session.objects.map((one) => one.id));
     const next = await api.addObject(session.id);
     adopt(next);
-    const made = next.objects.find((one) => !known.has(one.id)) ?? next.objects.at(-1);
-    store.set({ object: made.id });
-    return made.id;
+    const made = newest(next, known);
+    store.set({ object: made });
+    return made;
   }
 
   function prompt(frame, wanted, what) {
@@ -78,7 +81,7 @@ export function createActions(store, stage) {
       const known = new Set(store.get().session.objects.map((one) => one.id));
       const next = await api.addObject(id(), what);
       adopt(next);
-      store.set({ object: next.objects.find((one) => !known.has(one.id))?.id ?? store.get().object });
+      store.set({ object: newest(next, known) });
     }),
     changeObject: (object, what) => change(async () => adopt(await api.changeObject(id(), object, what))),
     removeObject: (object) => change(async () => adopt(await api.removeObject(id(), object))),

@@ -5,27 +5,11 @@ import { helpDialog, bindKeys } from "./keys.js";
 import { attempt, complain } from "./messages.js";
 import { modelDialog } from "./models.js";
 import { picturePage } from "./picture.js";
+import { parseHash } from "./router.js";
 import { MOUSE, pictureKeys, workKeys } from "./shortcuts.js";
 import { startPage } from "./start.js";
 import { dialog } from "./dialogs.js";
 import { workPage } from "./work.js";
-
-/** What an address means. @param {string} hash */
-export function parseHash(hash) {
-  const [page, ...rest] = hash.replace(/^#\/?/, "").split("/");
-  const text = (part) => {
-    try {
-      return decodeURIComponent(part);
-    } catch {
-      return part;
-    }
-  };
-  if (page === "clip" && rest[0]) {
-    return { page, id: text(rest[0]), frame: /^\d+$/.test(rest[1] ?? "") ? Number(rest[1]) : null };
-  }
-  if (page === "picture") return { page, path: rest.length ? text(rest.join("/")) : null };
-  return { page: "start" };
-}
 
 // The token came with the address once; the cookie carries it from now on, and nobody copies it by accident.
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);

@@ -3,7 +3,7 @@
 import { el, find, icon, iconButton, renew, setText } from "./dom.js";
 import { askFor } from "./dialogs.js";
 import { score, several } from "./format.js";
-import { promptOf, toggled } from "./state.js";
+import { nameOf, promptOf, toggled } from "./state.js";
 import { probability } from "./timeline_math.js";
 
 /** What is known of an object on the frame shown. @param {?import("./types.js").ObjectMask} mask */
@@ -43,7 +43,7 @@ export function objectPanel(store, actions) {
   const remove = async (id) => {
     const object = store.get().session.objects.find((one) => one.id === id);
     const answer = await askFor({
-      title: `Remove ${object.name}?`, about: "Its prompts and masks go with it. Undo brings them back.", yes: "Remove",
+      title: `Remove ${nameOf(object)}?`, about: "Its prompts and masks go with it. Undo brings them back.", yes: "Remove",
     });
     if (answer) actions.removeObject(id);
   };
@@ -65,15 +65,15 @@ export function objectPanel(store, actions) {
     node.classList.toggle("unshown", away);
     find(".choose", node).setAttribute("aria-pressed", String(object.id === chosen));
     find(".swatch", node).style.backgroundColor = object.color;
-    setText(find(".name", node), object.name);
-    setText(find(".more", node), [object.category, seen(mask)].filter(Boolean).join(" · "));
+    setText(find(".name", node), nameOf(object));
+    setText(find(".more", node), [object.name && object.category, seen(mask)].filter(Boolean).join(" · "));
     const hide = find(".hide", node);
-    hide.setAttribute("aria-label", `${away ? "Show" : "Hide"} ${object.name}`);
+    hide.setAttribute("aria-label", `${away ? "Show" : "Hide"} ${nameOf(object)}`);
     hide.title = away ? "Show" : "Hide";
     if (hide.dataset.away !== String(away)) hide.replaceChildren(icon(away ? "eye-off" : "eye"));
     hide.dataset.away = String(away);
-    find(".rename", node).setAttribute("aria-label", `Rename ${object.name}`);
-    find(".remove", node).setAttribute("aria-label", `Remove ${object.name}`);
+    find(".rename", node).setAttribute("aria-label", `Rename ${nameOf(object)}`);
+    find(".remove", node).setAttribute("aria-label", `Remove ${nameOf(object)}`);
   }
 
   function show() {

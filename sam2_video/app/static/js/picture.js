@@ -1,6 +1,6 @@
 /** The picture page: prompts, three candidates with scores, all masks of a picture, downloads. */
 
-import { api } from "./api.js";
+import { ApiError, api } from "./api.js";
 import { choice } from "./choice.js";
 import { drawPrompts } from "./canvas/marks.js";
 import { paint } from "./canvas/overlay.js";
@@ -108,17 +108,18 @@ export function picturePage(hooks) {
     const answer = await api.everything(id);
     if (open?.id !== id) return;
     const about = find("#everything-about");
-    if (answer.masks) {
+    const task = answer.task ?? {};
+    if (task.state === "done") {
       candidates = [];
       prompts = NOTHING;
       found = answer.masks;
       setText(about, `${several(found.length, "mask")}.`);
       showCandidates();
-    } else if (answer.state === "failed") {
+    } else if (task.state === "failed") {
       setText(about, "");
-      throw new Error(answer.message ?? "the search failed");
+      throw new ApiError(task.message || "the search failed");
     } else {
-      setText(about, answer.total ? `Looking: ${answer.done} of ${answer.total}` : "Looking…");
+      setText(about, task.total ? `Looking: ${task.done} of ${task.total}` : "Looking…");
       timer = setTimeout(() => watch(id).catch(complain), WATCH);
     }
   }

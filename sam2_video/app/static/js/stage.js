@@ -6,6 +6,8 @@ import { Cache, Fetcher, fetchImage } from "./frames.js";
 import { complain } from "./messages.js";
 
 const ROOM = 200e6;  // bytes of decoded frames that are kept
+const COARSE = 960;  // pixels of width while frames change: the server answers these from previews
+const REST = 250;    // ms until a frame that stays is fetched as sharp as it can be seen
 const AHEAD = 6;     // frames fetched before they are wanted, the way that was last gone
 
 /** How many frames of this size are kept. */
@@ -26,6 +28,7 @@ export class Stage {
     this.id = null;
     this.way = 1;
     this.last = 0;
+    this.resting = 0;
     this.image = null;
     this.preview = null;
     this.painted = { key: null, overlay: null };
@@ -42,12 +45,13 @@ export class Stage {
   open(session) {
     this.close();
     this.id = session.id;
-    this.images.cache.limit = kept(Math.min(session.width, 1440), Math.min(session.height, 810));
+    this.images.cache.limit = kept(Math.min(session.width, COARSE), Math.round(session.height * Math.min(1, COARSE / session.width)));
     this.viewer.open({ width: session.width, height: session.height });
     this.wish();
   }
 
   close() {
+    clearTimeout(this.resting);
     this.images.stop();
     this.masks.stop();
     this.image = this.preview = null;
@@ -65,9 +69,11 @@ export class Stage {
     if (!session || session.id !== this.id) return;
     if (frame !== this.last) this.way = Math.sign(frame - this.last);
     this.last = frame;
-    const width = this.viewer.wantedWidth;
+    const width = Math.min(this.viewer.wantedWidth, COARSE);
     const ahead = framesAhead(frame, this.way, session.frames, playing).map((one) => `${one}@${width}`);
     this.images.want(`${frame}@${width}`, ahead);
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.#sharpen(), REST);
     this.masks.want(frame, playing ? framesAhead(frame, 1, session.frames, true) : []);
   }
 
@@ -97,6 +103,12 @@ export class Stage {
     this.preview = preview;
     this.painted.key = null;
     this.#show();
+  }
+
+  #sharpen() {
+    const { session, frame, shown, playing } = this.store.get();
+    const width = this.viewer.wantedWidth;
+    if (session && session.id === this.id && shown === frame && !playing && width > COARSE) this.images.want(`${frame}@${width}`);
   }
 
   #fetchImage(key, signal) {

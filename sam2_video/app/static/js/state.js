@@ -23,6 +23,9 @@ export const WORK = Object.freeze({
   connected: true,
 });
 
+/** What an object is called. @param {import("./types.js").TrackedObject} object */
+export const nameOf = (object) => object.name || `${object.category || "object"} ${object.id}`;
+
 /** The nearest frame of the clip. @param {?Session} session @param {number} frame */
 export function clampFrame(session, frame) {
   return session ? Math.min(Math.max(0, Math.round(frame)), session.frames - 1) : 0;

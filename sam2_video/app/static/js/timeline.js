@@ -2,6 +2,7 @@
 
 import { score } from "./format.js";
 import { setText } from "./dom.js";
+import { nameOf } from "./state.js";
 import { PAD, ROW, RULER, axis, frameAt, gutter, probability, rowAt, snapped, ticks, valuesAt, xOf } from "./timeline_math.js";
 
 export class TimelineView {
@@ -75,8 +76,8 @@ export class TimelineView {
     const track = timeline?.objects.find((known) => known.id === one?.id);
     if (track) {
       const { presence, iou } = valuesAt(track, at, timeline.stride);
-      if (presence === null && iou === null) words.push(`${one.name}: not tracked yet`);
-      else words.push(`${one.name}: ${presence > 0 ? "present" : "not seen"} (${score(probability(presence))}), predicted IoU ${score(iou)}`);
+      if (presence === null && iou === null) words.push(`${nameOf(one)}: not tracked yet`);
+      else words.push(`${nameOf(one)}: ${presence > 0 ? "present" : "not seen"} (${score(probability(presence))}), predicted IoU ${score(iou)}`);
     }
     const reasons = (timeline?.review ?? []).filter((known) => known.frame === at).map((known) => known.reason);
     if (reasons.length) words.push(`worth a look: ${[...new Set(reasons)].join(", ")}`);
@@ -151,7 +152,7 @@ export class TimelineView {
     context.fillRect(PAD, top + 7, 9, 9);
     context.fillStyle = colour("--text");
     context.textAlign = "left";
-    this.#clipped(context, one.name, PAD + 14, top + 16, gutter(width, 1) - 16);
+    this.#clipped(context, nameOf(one), PAD + 14, top + 16, gutter(width, 1) - 16);
     const track = timeline?.objects.find((known) => known.id === one.id);
     if (track) this.#curves(context, colour, track, one.color, floor);
     for (const prompt of (session.prompts ?? []).filter((known) => known.object === one.id)) {

@@ -56,15 +56,16 @@ export function trackingPanel(store, actions, hooks) {
 
   function showReview() {
     const { session, timeline, frame } = store.get();
-    const names = new Map((session?.objects ?? []).map((one) => [one.id, one.name]));
+    const colours = new Map((session?.objects ?? []).map((one) => [one.id, one.color]));
     const items = (timeline?.review ?? []).slice(0, 300);
     renew(find("#review"), items, (one) => `${one.frame}/${one.object}/${one.reason}`, (one) => el("li", {},
       el("button", {
         type: "button",
         on: { click: () => { hooks.go(one.frame); if (one.object !== null) hooks.choose(one.object); } },
-      }, el("span", { class: "number" }), el("span", { class: "why" }))), (node, one) => {
+      }, el("span", { class: "swatch" }), el("span", { class: "number" }), el("span", { class: "why" }))), (node, one) => {
+      find(".swatch", node).style.backgroundColor = colours.get(one.object) ?? "transparent";
       setText(find(".number", node), String(one.frame));
-      setText(find(".why", node), [names.get(one.object), one.reason].filter(Boolean).join(": "));
+      setText(find(".why", node), one.reason);
       node.firstElementChild.setAttribute("aria-current", String(one.frame === frame));
     });
     find("#review-none").hidden = items.length > 0;

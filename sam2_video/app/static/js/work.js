@@ -130,17 +130,20 @@ export function workPage(hooks) {
     if (!session) return;
     if (document.activeElement !== find("#frame-number")) find("#frame-number").value = String(frame);
     setText(find("#frame-about"), `of ${session.frames - 1} · ${clock(frame, session.fps)}`);
-    clearTimeout(addressTimer);
-    addressTimer = setTimeout(() => {
+    addressTimer ||= setTimeout(() => {
+      addressTimer = 0;
       if (store.get().session) history.replaceState(null, "", address());
     }, ADDRESS);
   });
-  store.on(["session", "frame", "object", "tool", "shown"], ({ session, frame, object, tool, task }) => {
+  store.on(["session", "frame", "object", "tool", "task"], ({ session, frame, object, tool, task }) => {
     const text = { brush: "Paint what belongs to the object.", eraser: "Erase what does not belong to it.", hand: "" }[tool]
       ?? (promptOf(session, frame, object) || session?.known.length || isBusy(task) ? "" : "Click the object. Alt or right click: background. Drag: a box.");
     setText(find("#hint"), text);
   });
   store.on(["ready"], () => follow());
+  store.on(["ready", "frame"], ({ ready, frame }) => {
+    viewer.canvas.dataset.ready = ready === frame ? "yes" : "no";
+  });
   store.on(["connected"], ({ connected }) => { find("#offline").hidden = connected; });
 
   /** Fetch the timeline soon; while tracking runs not more often than once a second. */
