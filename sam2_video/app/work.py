@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from sam2_video.app import shown
 from sam2_video.app.commands import Command, Commands
 from sam2_video.app.errors import RequestError
 from sam2_video.app.events import News
-from sam2_video.app.kept import Kept
+from sam2_video.app.kept import Kept, read_slowly
 from sam2_video.app.task import Task
 from sam2_video.app.tracking import Observer, Stopped, visits
 from sam2_video.app.worker import Worker
+from sam2_video.saved import save_session
 from sam2_video.session import Direction, VideoSession
+from sam2_video.sinks.base import write_whole
 from sam2_video.timeline import ObjectTrack
 from sam2_video.types import ObjectInfo
 
+SUMMARY = "objects.json"
 SYNC_SECONDS = 5.0  # between writes that also survive a power cut
 
 
@@ -307,9 +311,8 @@ class Work:
         self._worker.do(self._kept.sync)
 
     def write(self, path: Path) -> None:
-        """Write a .sam2 file."""
-        note = {"app": {"objects": self._objects_note()}}
-        self._worker.do(lambda: self.session.save(path, note=note))
+        """Write a .sam2 file, reading one frame at a time. Raises SinkError."""
+        self._worker.do(lambda: save_session(self.session, path, state=read_slowly(self.session)))
 
     def close(self) -> None:
         """Close clip and log; called by the worker's thread, or when that has ended."""
@@ -324,6 +327,8 @@ class Work:
         """Keep what the user did, then tell it."""
         self.revision += 1
         self._commit(frames, {"revision": self.revision, "objects": self._objects_note()})
+        if len(self._objects) != objects_in(self.clip.folder):
+            write_whole(self.clip.folder / SUMMARY, json.dumps(len(self._objects)).encode())
         self._publish()
         self.news.tell("session", self.as_json())
 
@@ -356,3 +361,17 @@ class Work:
 
     def _tell_task(self) -> None:
         self.news.tell("task", self._task_json())
+
+
+def objects_note(session: VideoSession) -> list[list[Any]]:
+    """The objects of a session as `Work` keeps their names."""
+    infos = [(object_id, session.track(object_id).info) for object_id in session.objects]
+    return [[object_id, info.name, info.category] for object_id, info in infos]
+
+
+def objects_in(folder: Path) -> int:
+    """How many objects the work in a folder has, as it was noted for lists."""
+    try:
+        return int(json.loads((folder / SUMMARY).read_text()))
+    except (OSError, ValueError, TypeError):
+        return 0
