@@ -18,7 +18,6 @@ from tests.app.conftest import FRAMES
 from tests.app.served import Page, error_of, mask_of, served
 from tests.toys import toy_model
 
-
 BOX = [90, 40, 150, 90]
 
 
