@@ -212,16 +212,16 @@ class Desk:
             )
 
     def _make_room(self) -> None:
-        idle = [i for i, (work, _) in self._open.items() if not work.is_busy]
+        idle = [i for i, (work, _) in self._open.items() if not work.jobs.is_busy]
         for session_id in idle[: max(0, len(self._open) - MOST_OPEN)]:
             self._close(session_id)
         self.models.keep({work.clip.model for work, _ in self._open.values()})
 
     def _close(self, session_id: str) -> None:
         work, frames = self._open.pop(session_id)
-        if work.is_busy:
-            work.stop("paused")
-            while work.is_busy:  # until the frame in work is done
+        if work.jobs.is_busy:
+            work.jobs.end()
+            while work.jobs.is_busy:  # until the frame in work is done
                 time.sleep(0.01)
         frames.close()
         self.worker.do(work.close)

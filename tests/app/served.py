@@ -26,7 +26,7 @@ from tests.toys import toy_model
 
 TOKEN = "t0ken"
 HOST, PORT = "127.0.0.1", 8765
-WAIT = 60.0  # seconds that anything may take here
+WAIT = 120.0  # seconds that anything may take here
 
 
 class Page:
