@@ -162,7 +162,7 @@ class Desk:
         try:
             work = self.worker.do(begin)
             try:
-                frames = Frames(lambda: open_source(file), folder)
+                frames = Frames(lambda: open_source(file), work.count, folder)
             except BaseException:
                 self.worker.do(work.close)
                 raise
