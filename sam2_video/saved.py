@@ -65,12 +65,20 @@ class SavedSession:
 
 
 def save_session(
-    session: VideoSession, path: str | Path, *, memories: bool = True, note: Mapping[str, Any] | None = None
+    session: VideoSession,
+    path: str | Path,
+    *,
+    memories: bool = True,
+    note: Mapping[str, Any] | None = None,
+    state: SessionState | None = None,
 ) -> None:
-    """Write a session into one file, which is there whole or not at all; see `VideoSession.save`."""
+    """Write a session into one file, which is there whole or not at all; see `VideoSession.save`.
+
+    `state`: its state, where that can be read in less memory than `VideoSession.state` takes.
+    """
     path = Path(path)
     _check_is_not_the_clip(path, session.source)
-    state = session.state()
+    state = state or session.state()
     kept = state if memories else without_memories(state)
     head = {
         "format": FORMAT,

@@ -14,12 +14,13 @@ from sam2_video.app.errors import RequestError
 from sam2_video.app.frames import Frames
 from sam2_video.app.kept import Kept
 from sam2_video.app.models import Models
-from sam2_video.app.places import Places, is_text
+from sam2_video.app.places import Places, is_text, kind_of
 from sam2_video.app.settings import AppSettings
 from sam2_video.app.stored import shapes_of
-from sam2_video.app.work import Clip, Work
+from sam2_video.app.work import Clip, Work, objects_in, objects_note
 from sam2_video.app.worker import Worker
-from sam2_video.fingerprint import check_clip
+from sam2_video.fingerprint import check_clip, source_files
+from sam2_video.saved import SavedSession, read_saved
 from sam2_video.session import VideoSession
 from sam2_video.sinks.base import make_folder, reported, write_whole
 from sam2_video.sources import VideoSource, open_source
@@ -49,13 +50,22 @@ class Desk:
     def open(self, path: str) -> Work:
         """Open a clip, with the work on it that was kept. Raises RequestError and what opening raises."""
         file = self.places.find(path)
+        saved = None
+        if kind_of(file) == "session":
+            saved = read_saved(file)
+            file = self._clip_of(saved)
         name = self.places.name(file)
         assert name is not None
         session_id = hashlib.sha256(name.encode()).hexdigest()[:12]
         with self._opening:
+            if saved is not None and (self._folder(session_id) / RECORD).is_file():
+                raise RequestError(
+                    f"there is work on {name} already: forget it before {path} is opened",
+                    409,
+                )
             if session_id in self._open:
                 return self.work(session_id)
-            return self._opened(session_id, name, file)
+            return self._opened(session_id, name, file, saved)
 
     def work(self, session_id: str) -> Work:
         """An open clip; one that was closed is opened again. Raises RequestError."""
@@ -92,7 +102,7 @@ class Desk:
                     "name": record["name"],
                     "path": record["path"],
                     "frames": record["frames"],
-                    "objects": len(pair[0].as_json()["objects"]) if pair else record.get("objects", 0),
+                    "objects": objects_in(folder),
                     "open": pair is not None,
                     "updated": updated,
                 }
@@ -116,7 +126,18 @@ class Desk:
                 self._close(session_id)
             self.worker.close()
 
-    def _opened(self, session_id: str, name: str, file: Path) -> Work:
+    def _clip_of(self, saved: SavedSession) -> Path:
+        """The clip of a saved session: where it was, or of the same name beside the file or in the folder."""
+        wanted = saved.clip["path"]
+        named = Path(saved.clip["name"]).name
+        tried = [Path(wanted)] if wanted else []
+        tried += [folder / named for folder in (saved.path.parent, self.places.folder, self.places.uploads)]
+        for file in tried:
+            if self.places.name(file) is not None and file.exists():
+                return file.resolve()
+        raise RequestError(f"the clip of {saved.path.name} ({named}) is not in the folder: put it there", 404)
+
+    def _opened(self, session_id: str, name: str, file: Path, saved: SavedSession | None) -> Work:
         check_readable(file)
         folder = self._folder(session_id)
         make_folder(folder)
@@ -125,8 +146,14 @@ class Desk:
         clip = Clip(session_id, Path(name).name or self.places.folder.name, name, folder, model)
 
         def begin() -> Work:
-            session = self.models.load(model).open(file)
+            predictor = self.models.load(model)
+            session = predictor.open(file)
             try:
+                if any(self.places.name(part) is None for part in source_files(session.source)):
+                    raise RequestError(f"{name} holds links to files outside the folder", 403)
+                if saved is not None:
+                    with predictor.resume(saved, file) as resumed:
+                        return self._begun(clip, session, None, resumed)
                 return self._begun(clip, session, record)
             except BaseException:
                 session.close()
@@ -135,7 +162,7 @@ class Desk:
         try:
             work = self.worker.do(begin)
             try:
-                frames = Frames(lambda: open_source(file), folder)
+                frames = Frames(lambda: open_source(file), work.count, folder)
             except BaseException:
                 self.worker.do(work.close)
                 raise
@@ -147,7 +174,13 @@ class Desk:
         self._make_room()
         return work
 
-    def _begun(self, clip: Clip, session: VideoSession, record: dict[str, Any] | None) -> Work:
+    def _begun(
+        self,
+        clip: Clip,
+        session: VideoSession,
+        record: dict[str, Any] | None,
+        resumed: VideoSession | None = None,
+    ) -> Work:
         settings = session.driver.settings()
         if record is None:
             facts = {"fingerprint": session.clip_record(), "settings": settings}
@@ -157,6 +190,8 @@ class Desk:
             self._check(clip, session.source, settings, record)
         kept = Kept(clip.folder / LOG, shapes_of(settings), session.options.memory)
         try:
+            if resumed is not None:
+                kept.commit(resumed, notes={"objects": objects_note(resumed)})
             return Work(clip, session, kept, self.worker)
         except BaseException:
             kept.close()
@@ -177,15 +212,16 @@ class Desk:
             )
 
     def _make_room(self) -> None:
-        idle = [i for i, (work, _) in self._open.items() if not work.is_busy]
+        idle = [i for i, (work, _) in self._open.items() if not work.jobs.is_busy]
         for session_id in idle[: max(0, len(self._open) - MOST_OPEN)]:
             self._close(session_id)
+        self.models.keep({work.clip.model for work, _ in self._open.values()})
 
     def _close(self, session_id: str) -> None:
         work, frames = self._open.pop(session_id)
-        if work.is_busy:
-            work.stop("paused")
-            while work.is_busy:  # until the frame in work is done
+        if work.jobs.is_busy:
+            work.jobs.end()
+            while work.jobs.is_busy:  # until the frame in work is done
                 time.sleep(0.01)
         frames.close()
         self.worker.do(work.close)

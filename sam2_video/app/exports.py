@@ -48,7 +48,8 @@ def begin_export(work: Work, formats: list[str], source_path: Path) -> Task:
     for name in names:
         SINKS[name].check(infos)
     task = Task("export", total)
-    return work.begin_task(task, lambda: _export(work, task, names, source_path))
+    work.jobs.begin(task, lambda: _export(work, task, names, source_path))
+    return task
 
 
 def list_exports(work: Work) -> list[dict[str, Any]]:
@@ -98,7 +99,7 @@ def _write(work: Work, task: Task, names: list[str], source: VideoSource, path: 
         writers.open(names)
         for result in session.results():
             writers.write([*writers.single, *writers.ordered], result)
-            work.turn(task, result.frame)
+            work.jobs.turn(task, result.frame)
 
 
 def _name(work: Work, names: list[str], folder: Path) -> Path:

@@ -17,13 +17,13 @@ def held(state: Path) -> Iterator[None]:
 
     make_folder(state)
     lock = FileLock(str(state / "lock"))
-    try:
-        with reported(state):
+    with reported(state):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise SinkError(
-            f"another server works on this folder and keeps it in {state}; use that one, or give --state"
-        ) from None
+        except Timeout:
+            raise SinkError(
+                f"another server works on this folder and keeps it in {state}; use that one, or give --state"
+            ) from None
     try:
         yield
     finally:

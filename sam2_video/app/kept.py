@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from sam2_video.passes import Pass
 from sam2_video.saved_state import Field, frame_from_json, frame_to_json, pass_from_json, pass_to_json
 from sam2_video.session import VideoSession
 from sam2_video.sinks.base import part_name
+from sam2_video.state import ObjectState, SessionState
 from sam2_video.timeline import FrameRecord, ObjectTrack
 from sam2_video.types import ObjectInfo
 
@@ -183,6 +184,29 @@ class Kept:
         self._log, fresh.path = fresh, self._path
         self._signs = {i: {f: _sign(t, f) for f in t.frames()} for i, t in out.tracks.items()}
         self._heads = {i: _head(track) for i, track in out.tracks.items()}
+
+
+class _Records(Mapping[int, FrameRecord]):
+    """The frames of a timeline, each read when it is asked for; the timeline must not change meanwhile."""
+
+    def __init__(self, track: ObjectTrack) -> None:
+        self._track, self._frames = track, track.frames()
+
+    def __getitem__(self, frame: int) -> FrameRecord:
+        return self._track.record(frame)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+
+def read_slowly(session: VideoSession) -> SessionState:
+    """The state of a session as `VideoSession.state` gives it, its frames on disk until they are read."""
+    tracks = {object_id: session.track(object_id) for object_id in session.objects}
+    objects = {i: ObjectState(track.info, _Records(track), track.bank.made) for i, track in tracks.items()}
+    return SessionState(session.options, session.size, session.frame_count, objects, session.pending)
 
 
 def _replay(objects: dict[int, Step], step: Step) -> None:

@@ -51,6 +51,10 @@ class Models:
             self._loaded[name] = VideoPredictor(model)
         return self._loaded[name]
 
+    def put(self, name: str, predictor: VideoPredictor) -> None:
+        """Use a model that is loaded already under this name."""
+        self._loaded[name] = predictor
+
     def keep(self, names: set[str]) -> None:
         """Let go of all models but these and the current one."""
         self._loaded = {n: held for n, held in self._loaded.items() if n in names | {self.current}}

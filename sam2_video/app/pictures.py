@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_video.app.errors import RequestError, told
-from sam2_video.app.frames import encode_jpeg
 from sam2_video.app.models import Models
 from sam2_video.app.places import Places
+from sam2_video.app.previews import encode_jpeg, scaled
 from sam2_video.app.shown import shown_size
 from sam2_video.app.task import Task
 from sam2_video.app.worker import Worker
@@ -170,7 +170,7 @@ class Pictures:
     @staticmethod
     def jpeg(picture: Picture, width: int | None) -> bytes:
         """The picture, at most `width` pixels wide."""
-        return encode_jpeg(picture.rgb, picture.size[1] if width is None else max(16, width))
+        return encode_jpeg(picture.rgb if width is None else scaled(picture.rgb, max(16, width)))
 
 
 def _is_vague(said: dict[str, Any]) -> bool:

@@ -45,7 +45,10 @@ class Places:
 
     def name(self, file: Path) -> str | None:
         """The path that pages have for a file; None for one outside."""
-        file = file.resolve()
+        try:
+            file = file.resolve()
+        except (OSError, ValueError, RuntimeError):  # no path at all, or a loop of links
+            return None
         if file.is_relative_to(self.folder):
             return file.relative_to(self.folder).as_posix()
         if file.is_relative_to(self.uploads):

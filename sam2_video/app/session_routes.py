@@ -148,19 +148,19 @@ class SessionRoutes:
 
     def track(self, request: Request, said: dict[str, Any]) -> dict[str, Any]:
         direction: Any = said.get("direction", "forward")
-        self._work(request).track(direction, whole(said, "start"), whole(said, "stop"))
+        self._work(request).jobs.track(direction, whole(said, "start"), whole(said, "stop"))
         return self._work(request).as_json()
 
     def pause(self, request: Request) -> dict[str, Any]:
-        self._work(request).stop("paused")
+        self._work(request).jobs.stop("paused")
         return self._work(request).as_json()
 
     def resume(self, request: Request) -> dict[str, Any]:
-        self._work(request).resume()
+        self._work(request).jobs.resume()
         return self._work(request).as_json()
 
     def cancel(self, request: Request) -> dict[str, Any]:
-        self._work(request).stop("cancelled")
+        self._work(request).jobs.stop("cancelled")
         return self._work(request).as_json()
 
     def export(self, request: Request, said: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from sam2_video.app import shown
 from sam2_video.app.commands import Command, Commands
 from sam2_video.app.errors import RequestError
 from sam2_video.app.events import News
-from sam2_video.app.kept import Kept
-from sam2_video.app.task import Task
-from sam2_video.app.tracking import Observer, Stopped, visits
+from sam2_video.app.jobs import Jobs
+from sam2_video.app.kept import Kept, read_slowly
 from sam2_video.app.worker import Worker
-from sam2_video.session import Direction, VideoSession
+from sam2_video.review import Notice
+from sam2_video.saved import save_session
+from sam2_video.session import VideoSession
+from sam2_video.sinks.base import write_whole
 from sam2_video.timeline import ObjectTrack
 from sam2_video.types import ObjectInfo
 
+SUMMARY = "objects.json"
 SYNC_SECONDS = 5.0  # between writes that also survive a power cut
 
 
@@ -45,8 +49,7 @@ class Work:
         self.id, self.clip = clip.id, clip
         self.session = session
         self.news = News()
-        self.task: Task | None = None
-        self.notices: dict[int, Any] = {}
+        self.notices: dict[int, list[Notice]] = {}
         self._kept, self._worker = kept, worker
         self._commands = Commands()
         self._synced = time.monotonic()
@@ -61,18 +64,16 @@ class Work:
         self.notices = shown.notices_from(notes)
         declared = notes.get("objects", [])
         self._objects = {int(i): ObjectInfo(name, category) for i, name, category in declared}
-        self._total = int(notes.get("total", 0))
-        if session.pending.legs:
-            left = visits(session.pending, self.count)
-            total = max(left, self._total)
-            self.task = Task("track", total, total - left, state="paused")
-        self._publish()
+        self.jobs = Jobs(self, worker, int(notes.get("total", 0)))
+        self._look()
 
     # --- what is read ---
 
     def as_json(self) -> dict[str, Any]:
         """The session as pages know it."""
-        return {**self._view, "known": shown.ranges(self.tracks), "task": self._task_json()}
+        task = self.jobs.task
+        known = shown.ranges(self.tracks)
+        return {**self._view, "known": known, "task": None if task is None else task.as_json()}
 
     def masks(self, frame: int) -> dict[str, Any]:
         """The masks of a frame. Raises RequestError."""
@@ -86,17 +87,6 @@ class Work:
     def check_frame(self, frame: int) -> None:
         if not 0 <= frame < self.count:
             raise RequestError(f"there is no frame {frame}: this clip has 0 to {self.count - 1}", 404)
-
-    @property
-    def is_busy(self) -> bool:
-        return self.task is not None and self.task.state == "running"
-
-    @property
-    def bytes_on_disk(self) -> int:
-        return self._kept.bytes
-
-    def _task_json(self) -> dict[str, Any] | None:
-        return None if self.task is None else self.task.as_json()
 
     # --- what the user does; each is one job of the worker ---
 
@@ -186,120 +176,6 @@ class Work:
                 409,
             )
 
-    # --- tracking ---
-
-    def track(self, direction: Direction, start: int | None, stop: int | None) -> Task:
-        """Begin a pass; returns at once. Raises RequestError, PromptError."""
-
-        def begin() -> Task:
-            self._check_idle()
-            self.session.propagate(direction, start, stop)  # checked, and pending from now on
-            self._total = visits(self.session.pending, self.count)
-            self.task = Task("track", self._total)
-            self._commit([], {"total": self._total})
-            self._start(self.task)
-            return self.task
-
-        return self._worker.do(begin)
-
-    def resume(self) -> Task:
-        """Go on with a pass that was paused, or that the end of the server broke off."""
-
-        def begin() -> Task:
-            task = self.task
-            if task is None or task.kind != "track" or task.state != "paused":
-                raise RequestError("no tracking is paused", 409)
-            task.restart()
-            self._start(task)
-            return task
-
-        return self._worker.do(begin)
-
-    def stop(self, wanted: str) -> Task:
-        """Have the task end as "paused" or "cancelled" before its next frame; what was done is kept."""
-        task = self.task
-        if task is None or task.is_over or (wanted == "paused" and task.kind != "track"):
-            raise RequestError("there is nothing to stop", 409)
-        if task.state == "paused" and wanted == "cancelled":
-            self._worker.do(lambda: self._end(task, "cancelled"))
-        else:
-            task.wanted = "cancelled" if wanted == "cancelled" else "paused"
-        return task
-
-    def begin_task(self, task: Task, run: Callable[[], str]) -> Task:
-        """Begin another long job, which returns a message; raises RequestError while one runs."""
-
-        def begin() -> Task:
-            self._check_idle()
-            self.task = task
-            self._worker.ask(lambda: self._attend(task, run), long=True)
-            self._tell_task()
-            return task
-
-        return self._worker.do(begin)
-
-    def turn(self, task: Task, frame: int | None = None, by: int = 1) -> None:
-        """Called by long jobs after each frame: others get their turn. Raises Stopped where it is to end."""
-        task.step(frame, by)
-        self._tell_task()
-        self._worker.give_way()
-        if task.wanted in ("paused", "cancelled"):
-            raise Stopped(task.wanted)
-
-    def _check_idle(self) -> None:
-        if self.task is not None and not self.task.is_over and self.task.state != "paused":
-            raise RequestError(f"this clip is busy ({self.task.kind}): wait for it, or cancel it", 409)
-
-    def _start(self, task: Task) -> None:
-        self._worker.ask(lambda: self._attend(task, lambda: self._walk(task)), long=True)
-        self._tell_task()
-
-    def _attend(self, task: Task, run: Callable[[], str]) -> None:
-        """Run a long job, whatever it comes to."""
-        try:
-            self._end(task, "done", run())
-        except Stopped as stop:
-            self._end(task, stop.state)
-        except Exception as error:
-            from sam2_video.app.errors import told
-
-            self._end(task, "failed", told(error)[1])
-
-    def _end(self, task: Task, state: Any, message: str = "") -> None:
-        if task.kind == "track" and state == "cancelled":
-            self.session.give_up()
-            self._commit([])
-        task.end(state, message)
-        self._publish()
-        self._tell_task()
-        self.news.tell("session", self.as_json())
-
-    def _walk(self, task: Task) -> str:
-        """Track what is left of the pass; each frame is kept before it is told."""
-        session, observer = self.session, Observer(self.session)
-        session.while_hidden = lambda: self._hidden(task)
-        self._coming = session.pending
-        for result in session.carry_on():
-            changed = self._commit([result.frame])
-            if changed or any(result.prompted):
-                found = observer.notices(result)
-                if found != self.notices.get(result.frame, []):
-                    self.notices[result.frame] = found
-                    self._commit([], shown.notices_note(result.frame, found))
-            if changed:
-                self.news.tell("frame", {"frame": result.frame})
-            self._coming = session.pending
-            self.turn(task, result.frame)
-        return ""
-
-    def _hidden(self, task: Task) -> None:
-        """The way back of a pass in both directions: its frames are shown later, but done now."""
-        frame = self._coming.legs[0].first
-        self._coming = self.session.pending
-        if self._commit([frame]):
-            self.news.tell("frame", {"frame": frame})
-        self.turn(task, frame)
-
     # --- keeping ---
 
     def save(self) -> None:
@@ -307,9 +183,8 @@ class Work:
         self._worker.do(self._kept.sync)
 
     def write(self, path: Path) -> None:
-        """Write a .sam2 file."""
-        note = {"app": {"objects": self._objects_note()}}
-        self._worker.do(lambda: self.session.save(path, note=note))
+        """Write a .sam2 file, reading one frame at a time. Raises SinkError."""
+        self._worker.do(lambda: save_session(self.session, path, state=read_slowly(self.session)))
 
     def close(self) -> None:
         """Close clip and log; called by the worker's thread, or when that has ended."""
@@ -323,18 +198,31 @@ class Work:
     def _changed(self, frames: list[int] | None) -> None:
         """Keep what the user did, then tell it."""
         self.revision += 1
-        self._commit(frames, {"revision": self.revision, "objects": self._objects_note()})
-        self._publish()
-        self.news.tell("session", self.as_json())
+        self.commit(frames, {"revision": self.revision, "objects": self._objects_note()})
+        if len(self._objects) != objects_in(self.clip.folder):
+            write_whole(self.clip.folder / SUMMARY, json.dumps(len(self._objects)).encode())
+        self.publish()
 
-    def _commit(self, frames: list[int] | None, notes: Mapping[str, Any] | None = None) -> bool:
+    def note_notices(self, frame: int, found: list[Notice]) -> None:
+        """Keep what is worth a look on a frame."""
+        if found != self.notices.get(frame, []):
+            self.notices[frame] = found
+            self.commit([], shown.notices_note(frame, found))
+
+    def commit(self, frames: list[int] | None, notes: Mapping[str, Any] | None = None) -> bool:
+        """Keep what changed on some frames, left out: on any; tell whether there was something."""
         changed = self._kept.commit(self.session, frames, notes)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._kept.sync()
             self._synced = time.monotonic()
         return changed
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Have everybody see the session as it is now."""
+        self._look()
+        self.news.tell("session", self.as_json())
+
+    def _look(self) -> None:
         """Make what others read, all of one moment."""
         session = self.session
         self.tracks: tuple[ObjectTrack, ...] = tuple(session.track(i) for i in session.objects)
@@ -354,5 +242,16 @@ class Work:
             "can_redo": bool(self._commands.undone),
         }
 
-    def _tell_task(self) -> None:
-        self.news.tell("task", self._task_json())
+
+def objects_note(session: VideoSession) -> list[list[Any]]:
+    """The objects of a session as `Work` keeps their names."""
+    infos = [(object_id, session.track(object_id).info) for object_id in session.objects]
+    return [[object_id, info.name, info.category] for object_id, info in infos]
+
+
+def objects_in(folder: Path) -> int:
+    """How many objects the work in a folder has, as it was noted for lists."""
+    try:
+        return int(json.loads((folder / SUMMARY).read_text()))
+    except (OSError, ValueError, TypeError):
+        return 0
