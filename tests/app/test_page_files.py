@@ -1,4 +1,4 @@
-"""What the page is made of: no foreign code, colours that can be read, names for everything, all in the wheel."""
+"""What the page is made of: no foreign code, colours that can be read, names for everything."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def test_colours_can_be_read(page: Any, scheme: str) -> None:
 @pytest.mark.slow
 def test_everything_that_can_be_used_has_a_name(page: Any) -> None:
     nameless = page.evaluate(
-        "Array.from(document.querySelectorAll('button, input, canvas, progress, dialog, a, [role]')).filter((one) => {"
+        "Array.from(document.querySelectorAll('button, input, canvas, progress, dialog, a, [role]'))"
+        ".filter((one) => {"
         " const labelled = one.getAttribute('aria-labelledby');"
         " const name = one.getAttribute('aria-label') || (labelled && document.getElementById(labelled))"
         "   || one.textContent.trim() || (one.labels && one.labels.length);"

@@ -245,8 +245,8 @@ def test_an_older_session_changes_nothing(page: Any) -> None:
 
 def test_small_steps_of_the_state(page: Any) -> None:
     body = """
-        const frames = [3, 8, 20], said = [[8, 1], [3, 2], [8, 2]].map(([frame, object]) => ({ frame, object }));
-        const session = { frames: 10, prompts: said };
+        const said = [[8, 1], [3, 2], [8, 2]].map(([frame, object]) => ({ frame, object }));
+        const frames = [3, 8, 20], session = { frames: 10, prompts: said };
         const called = (id, name, category) => m.nameOf({ id, name, category });
         return {
           next: [[frames, 8, 1], [frames, 8, -1], [frames, 20, 1], [[], 0, 1]].map((one) => m.nextOf(...one)),
@@ -295,7 +295,7 @@ FETCHER = """
         reject(new DOMException("", "AbortError"));
       });
     });
-    const hooks = { arrived: (key, value) => arrived.push([key, value]), failed: () => arrived.push("failed") };
+    const hooks = { arrived: (...what) => arrived.push(what), failed: () => arrived.push("failed") };
     const fetcher = new m.Fetcher(fetchOne, new m.Cache(5), hooks);
     const answer = async (key) => { open.get(key)(key * 10); await new Promise((go) => setTimeout(go)); };
 """
@@ -370,7 +370,8 @@ def test_frames_ahead_are_those_of_the_way_one_goes(page: Any) -> None:
     found = call(
         page,
         "stage",
-        "return [...[[5, 1, 10, false], [5, -1, 10, false], [6, 1, 10, true]].map((one) => m.framesAhead(...one)),"
+        "const ways = [[5, 1, 10, false], [5, -1, 10, false], [6, 1, 10, true]];"
+        "return [...ways.map((one) => m.framesAhead(...one)),"
         " m.kept(960, 540), m.kept(8000, 8000)]",
     )
     assert found == [[6, 7, 4, 8, 9], [4, 3, 6, 2, 1], [7, 8, 9], 96, 12]
@@ -388,8 +389,9 @@ def test_keys_have_names_and_inputs_keep_theirs(page: Any) -> None:
         return [
           [key("Z", { ctrlKey: true, shiftKey: true }), key("z", { metaKey: true }),
            ...["ArrowLeft", "?", "A"].map((one) => key(one, { shiftKey: true })), key(" ")],
-          [[input("text"), "z"], [input("number"), "1"], [input("number"), "Ctrl+z"], [input("range"), "ArrowLeft"],
-           [input("range"), "t"], [button, " "], [button, "ArrowLeft"], [document.body, " "],
+          [[input("text"), "z"], [input("number"), "1"], [input("number"), "Ctrl+z"],
+           [input("range"), "ArrowLeft"], [input("range"), "t"],
+           [button, " "], [button, "ArrowLeft"], [document.body, " "],
           ].map((one) => m.ownsKey(...one)),
         ];
     """,

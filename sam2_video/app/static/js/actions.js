@@ -10,16 +10,16 @@ export function createActions(store, stage) {
   const id = () => store.get().session.id;
 
   /** Take over what the server answered; masks are only fetched anew where something changed. */
-  function adopt(session, masks = null) {
+  function adopt(session, masks = null, news = false) {
     const before = store.get().session;
     if (!before || session.id !== before.id) return;
-    store.set(withSession(store.get(), session));
+    store.set(withSession(store.get(), session, news));
     if (session.revision !== before.revision) stage.renew(masks);
     else if (masks) stage.setMasks(masks.frame, masks);
   }
 
   async function reload() {
-    adopt(await api.session(id()));
+    adopt(await api.session(id()), null, true);
   }
 
   /** Run changes in order. Another tab that was faster is told of, and its state taken over. */

@@ -43,7 +43,7 @@ export function picturePage(hooks) {
     box: (box) => predict({ ...prompts, box }),
   });
   const files = fileList({ list: "#picture-entries", none: "#picture-entries-none", up: "#pictures-up", path: "#pictures-path" },
-    { wanted: (entry) => entry.kind !== "video", top: hooks.top, open: (entry) => hooks.go(`#/picture/${encodeURIComponent(entry.path)}`) });
+    { wanted: (entry) => entry.kind === "picture" || entry.kind === "folder", top: hooks.top, open: (entry) => hooks.go(`#/picture/${encodeURIComponent(entry.path)}`) });
   const showChoice = choice(find("#candidates"), "index", (value) => { chosen = Number(value); show(); });
 
   function decorate(context) {
@@ -94,7 +94,11 @@ export function picturePage(hooks) {
     }
     return attempt(async () => {
       const said = { points: next.points, labels: next.labels, ...(next.box ? { box: next.box } : {}) };
-      const answer = await api.predict(open.id, said);
+      const answer = await api.predict(open.id, said).catch(async (error) => {
+        if (error.status !== 404) throw error;
+        open = { ...open, id: (await api.openPicture(open.path)).id };  // the server keeps few pictures open, and none when it ends
+        return api.predict(open.id, said);
+      });
       if (mine !== asked) return;
       candidates = answer.candidates;
       showCandidates();

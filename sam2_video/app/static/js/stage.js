@@ -98,7 +98,7 @@ export class Stage {
     if (frame === this.store.get().shown) this.#show();
   }
 
-  /** Show an object as it is being painted; null ends it. @param {?{object: number, bitmap: Uint8Array, size: number[], color: string}} preview */
+  /** Show an object as it is being painted; null ends it. @param {?{frame: number, object: number, bitmap: Uint8Array, size: number[], color: string}} preview */
   showPreview(preview) {
     this.preview = preview;
     this.painted.key = null;
@@ -132,16 +132,17 @@ export class Stage {
   }
 
   #overlay(masks) {
-    const { session, hidden, opacity } = this.store.get();
+    const { session, hidden, opacity, shown } = this.store.get();
+    const preview = this.preview?.frame === shown ? this.preview : null;
     const colours = new Map((session?.objects ?? []).map((one) => [one.id, one.color]));
-    const key = [masks, hidden, opacity, [...colours].join()];
+    const key = [masks, hidden, opacity, [...colours].join(), preview];
     if (this.painted.key && key.every((part, k) => part === this.painted.key[k])) return this.painted.overlay;
     const layers = (masks?.objects ?? [])
-      .filter((one) => !hidden.has(one.id) && colours.has(one.id) && one.id !== this.preview?.object)
+      .filter((one) => !hidden.has(one.id) && colours.has(one.id) && one.id !== preview?.object)
       .map((one) => ({ counts: one.counts, size: one.size, color: colours.get(one.id) }));
-    if (this.preview) layers.push(this.preview);
-    const shown = this.preview ? Math.max(opacity, 0.35) : opacity;  // what is painted must be seen
-    this.painted = { key, overlay: paint(layers, shown) };
+    if (preview) layers.push(preview);
+    const strength = preview ? Math.max(opacity, 0.35) : opacity;  // what is painted must be seen
+    this.painted = { key, overlay: paint(layers, strength) };
     return this.painted.overlay;
   }
 }

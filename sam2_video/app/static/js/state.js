@@ -19,7 +19,8 @@ export const WORK = Object.freeze({
   playing: false,
   /** the frame that is on the canvas with its masks */ ready: -1,
   /** how wide frames are fetched */ sharpness: 0,
-  follow: true,
+  /** whether tracking takes the canvas along, */ follow: true,
+  /** but for a person who went elsewhere meanwhile */ away: false,
   connected: true,
 });
 
@@ -33,16 +34,17 @@ export function clampFrame(session, frame) {
 
 /**
  * Take over a session as the server has it. An older revision changes nothing; an object that is gone is no longer chosen.
+ * `news`: whether it comes in the order of the server's news; another answer may be late with what it says of the task.
  * @param {typeof WORK} state @param {Session} session
  */
-export function withSession(state, session) {
+export function withSession(state, session, news = true) {
   const before = state.session;
   if (before && before.id === session.id && session.revision < before.revision) return {};
   const ids = session.objects.map((one) => one.id);
   const kept = [...state.hidden].filter((id) => ids.includes(id));
   return {
     session,
-    task: session.task,
+    task: news ? session.task : state.task,
     object: state.object !== null && ids.includes(state.object) ? state.object : ids[0] ?? null,
     hidden: kept.length === state.hidden.size ? state.hidden : new Set(kept),
     frame: clampFrame(session, state.frame),

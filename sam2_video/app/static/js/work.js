@@ -38,11 +38,13 @@ export function workPage(hooks) {
     point: actions.point,
     box: actions.box,
     begin: beginPainting,
-    paint: (bitmap, size) => stage.showPreview({ object: store.get().object ?? -1, bitmap, size, color: colour() }),
-    painted: async (bitmap, size) => {
+    paint: (bitmap, size) => {
       const { shown, object } = store.get();
-      await actions.mask(shown, object, size, toRuns(bitmap, size));
-      stage.showPreview(null);
+      stage.showPreview({ frame: painting ?? shown, object: object ?? -1, bitmap, size, color: colour() });
+    },
+    painted: async (bitmap, size) => {
+      await actions.mask(painting, store.get().object, size, toRuns(bitmap, size));
+      if (stage.preview?.bitmap === bitmap) stage.showPreview(null);  // else the next stroke is under way
     },
     dropped: () => stage.showPreview(null),
   });
@@ -56,21 +58,21 @@ export function workPage(hooks) {
   player(store, go);
   transport();
 
-  let stop = null, timelineTimer = 0, addressTimer = 0, newest = null, followed = 0;
+  let painting = null, stop = null, timelineTimer = 0, addressTimer = 0, newest = null, followed = 0;
 
   /** Take the canvas along with tracking: the newest frame, once the one before was seen with its masks. */
   function follow(now = false) {
-    const { ready, frame, follow: wanted } = store.get();
-    if (newest === null || !wanted || (!now && ready !== frame && performance.now() - followed < PATIENCE)) return;
+    const { ready, frame, follow: wanted, away } = store.get();
+    if (newest === null || !wanted || away || (!now && ready !== frame && performance.now() - followed < PATIENCE)) return;
     followed = performance.now();
     go(newest);
     newest = null;
   }
 
-  /** Go somewhere by hand: what plays stops, and tracking no longer takes the canvas along. */
+  /** Go somewhere by hand: what plays stops, and the tracking that runs no longer takes the canvas along. */
   function leaveTo(frame) {
-    const { task, follow: follows } = store.get();
-    store.set({ playing: false, follow: follows && task?.state !== "running" });
+    const { task, away } = store.get();
+    store.set({ playing: false, away: away || task?.state === "running" });
     go(frame);
   }
 
@@ -82,6 +84,9 @@ export function workPage(hooks) {
   function beginPainting() {
     const { session, shown, object, masks } = store.get();
     if (shown < 0) return null;
+    painting = shown;
+    const before = stage.preview;  // a stroke that the server has not answered yet is not to be lost
+    if (before && before.frame === shown && before.object === (object ?? -1)) return { size: before.size, bitmap: before.bitmap.slice() };
     const known = masks?.objects.find((one) => one.id === object);
     const size = known?.size ?? paintSize(session);
     return { size, bitmap: known ? toBitmap(known.counts, size) : new Uint8Array(size[0] * size[1]) };
@@ -163,13 +168,14 @@ export function workPage(hooks) {
     const before = store.get().task;
     store.set({ task });
     if (before?.state === task?.state) return;
+    if (task?.state === "running") store.set({ away: false });
     if (!isBusy(task)) follow(true);
     if (task?.state === "failed") say(task.message ?? "It failed.", "error");
     if (task?.kind === "track" && !isBusy(task)) attempt(actions.reload);
   }
 
-  async function sessionTold(session) {
-    actions.adopt(session.prompts ? session : await api.session(session.id));
+  function sessionTold(session) {
+    actions.adopt(session, null, true);
     renewTimeline();
   }
 
@@ -201,8 +207,9 @@ export function workPage(hooks) {
     store.set(withOpened(session));
     stage.open(session);
     renewTimeline();
+    if (!document.activeElement?.checkVisibility() || document.activeElement === document.body) viewer.canvas.focus({ preventScroll: true });
     stop = listen(api.eventsUrl(id), {
-      session: (data) => attempt(() => sessionTold(data)),
+      session: sessionTold,
       task: (data) => { taskTold(data); renewTimeline(); },
       frame: ({ frame: one }) => {
         stage.stale(one);
