@@ -87,9 +87,25 @@ def test_work_is_there_after_a_restart(folder: Path, tmp_path: Path) -> None:
         made = page.desk.work(session).session.track(1).bank.made
         page.track(session)  # recipes are kept, too: nothing of object 1 is tracked again
         assert page.desk.work(session).session.track(1).bank.made == made
+        page.client.delete(f"/api/sessions/{session}/objects/2")
+    with served(folder, state) as page:
+        now = page.get(f"/api/sessions/{session}")
+        assert [entry["id"] for entry in now["objects"]] == [1] and not now["can_undo"]
+        assert [len(found["objects"]) for found in page.masks(session, 10)] == [1] * 10
         page.client.delete(f"/api/sessions/{session}")
         assert page.get("/api/sessions") == {"sessions": []}
     assert list((state / "sessions").iterdir()) == []
+
+
+def test_work_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    with served(folder, tmp_path / "state") as page:
+        page.click(page.open("clip.mp4")["id"], 0, 13, 16)
+    with served(folder, tmp_path / "state") as page:
+        page.desk.models.put("nano", VideoPredictor(toy_model(128)))
+        message = error_of(page.client.post("/api/sessions", json={"path": "clip.mp4"}), 409)
+        assert "other weights" in message
+        page.desk.models.put("nano", VideoPredictor(toy_model()))
+        assert page.open("clip.mp4")["known"] == [[0, 0]]
 
 
 def test_another_clip_under_the_same_name_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import sam2_video
+from sam2_video.app import shown
+from sam2_video.mask_runs import Runs
 from sam2_video.sinks.registry import SINKS
 from sam2_video.video_predictor import VideoPredictor
 from tests.app.conftest import FRAMES
@@ -193,6 +195,19 @@ def test_every_format_is_exported(page: Page, folder: Path) -> None:
     assert labels.shape[:2] == (96, 160)
     wrong = page.client.post(f"/api/sessions/{session}/export", json={"formats": ["gif"]})
     assert "'gif'" in error_of(wrong, 400)
+
+
+def test_boxes_are_in_pixels_of_the_frame() -> None:
+    mask = np.zeros((54, 96), bool)
+    assert shown._box(Runs.of_mask(mask), (1080, 1920)) is None
+    mask[10:20, 30:41] = True
+    assert shown._box(Runs.of_mask(mask), (1080, 1920)) == [600, 200, 819, 399]
+    assert shown.shown_size((1080, 1920)) == (720, 1280) and shown.shown_size((96, 160)) == (96, 160)
+
+
+def test_long_clips_have_buckets() -> None:
+    frames, values = np.array([0, 1, 5, 9]), np.array([0.5, 0.25, 0.75, 1.0])
+    assert shown._lowest(frames, values, 2, 10) == [0.25, None, 0.75, None, 1.0]
 
 
 def test_nothing_to_export(page: Page) -> None:
