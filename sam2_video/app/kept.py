@@ -40,6 +40,7 @@ class Kept:
         self._path, self._shapes, self._policy = path, shapes, policy
         self._log = WorkLog(path)
         self._signs: dict[int, dict[int, Sign]] = {}  # of each object and frame, as committed
+        self._behind = False  # a step could not be written: the next one looks at everything
         self._heads: dict[int, list[Any]] = {}  # name, class and number of memories of each object
 
     def recover(self, size: tuple[int, int], count: int | None) -> Recovered:
@@ -75,7 +76,7 @@ class Kept:
         tracks = {object_id: session.track(object_id) for object_id in session.objects}
         for track in tracks.values():
             self.adopt(track)
-        wanted = None if frames is None else list(frames)
+        wanted = None if frames is None or self._behind else list(frames)
         changed = {i: self._changes(track, wanted) for i, track in tracks.items()}
         objects = {str(i): found for i, found in changed.items() if found}
         step: Step = {"pending": pass_to_json(session.pending), "objects": objects}
@@ -84,7 +85,9 @@ class Kept:
             step["removed"] = gone
         if notes:
             step["notes"] = dict(notes)
+        self._behind = True
         self._log.commit(step)
+        self._behind = False
         for object_id in gone:
             del self._heads[object_id], self._signs[object_id]
         for object_id, found in changed.items():

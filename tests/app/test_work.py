@@ -111,6 +111,34 @@ def test_objects_have_names_before_they_have_masks(page: Page) -> None:
     assert [o["name"] for o in back["objects"]] == ["left square"] and back["known"] == [[0, 0]]
 
 
+def test_names_are_not_undone(page: Page) -> None:
+    session = page.open("clip.mp4")["id"]
+    at = f"/api/sessions/{session}"
+    page.post(f"{at}/objects", name="square")
+    page.click(session, 0, 13, 16)
+    page.client.patch(f"{at}/objects/1", json={"name": "left square"})
+    for way in ("undo", "redo", "undo"):
+        after = page.post(f"{at}/{way}")["session"]
+        assert [entry["name"] for entry in after["objects"]] == ["left square"]
+    page.post(f"{at}/redo")
+    assert page.desk.work(session).session.track(1).info.name == "left square"
+
+
+def test_clips_that_nobody_looks_at_are_closed_and_opened_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam2_video.app.desk.MOST_OPEN", 1)
+    first = page.open("clip.mp4")["id"]
+    page.click(first, 0, 13, 16)
+    second = page.open("pictures")["id"]
+    assert {kept["id"]: kept["open"] for kept in page.get("/api/sessions")["sessions"]} == {
+        first: False,
+        second: True,
+    }
+    assert page.get(f"/api/sessions/{first}")["known"] == [[0, 0]]
+    assert not next(k["open"] for k in page.get("/api/sessions")["sessions"] if k["id"] == second)
+
+
 def test_painted_masks_come_at_any_size(page: Page) -> None:
     session = page.open("clip.mp4")["id"]
     painted = np.zeros((48, 80), bool)
