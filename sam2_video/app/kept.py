@@ -77,6 +77,7 @@ class Kept:
         for track in tracks.values():
             self.adopt(track)
         wanted = None if frames is None or self._behind else list(frames)
+        self._behind = True
         changed = {i: self._changes(track, wanted) for i, track in tracks.items()}
         objects = {str(i): found for i, found in changed.items() if found}
         step: Step = {"pending": pass_to_json(session.pending), "objects": objects}
@@ -85,7 +86,6 @@ class Kept:
             step["removed"] = gone
         if notes:
             step["notes"] = dict(notes)
-        self._behind = True
         self._log.commit(step)
         self._behind = False
         for object_id in gone:
@@ -97,14 +97,14 @@ class Kept:
     def adopt(self, track: ObjectTrack) -> None:
         """Move what is found of an object into the log, now and from now on."""
         if not isinstance(track.predictions, StoredPredictions):
-            found, bank = track.predictions, track.bank
-            track.predictions = StoredPredictions(self._log, self._shapes)
-            track.predictions.update(found)
-            tracked, prompted = bank.tracked, bank.prompted
-            bank.tracked = StoredMemories(self._log, self._shapes, self._policy.horizon + 2)
-            bank.prompted = StoredMemories(self._log, self._shapes, None)
-            bank.tracked.update(tracked)
-            bank.prompted.update(prompted)
+            predictions = StoredPredictions(self._log, self._shapes)
+            tracked = StoredMemories(self._log, self._shapes, self._policy.horizon + 2)
+            prompted = StoredMemories(self._log, self._shapes, None)
+            predictions.update(track.predictions)
+            tracked.update(track.bank.tracked)
+            prompted.update(track.bank.prompted)
+            # Only now: on a full disk the object stays as it is.
+            track.predictions, track.bank.tracked, track.bank.prompted = predictions, tracked, prompted
 
     def sync(self) -> None:
         """Have everything reach the disk. Raises SinkError."""
