@@ -26,8 +26,8 @@ from sam2_video.sinks.base import make_folder, reported, write_whole
 from sam2_video.sources import VideoSource, open_source
 from sam2_video.types import DataError, SourceError
 
-MOST_OPEN = 4  # clips; the one that was left longest ago is closed, its work is kept
-RECORD, LOG = "session.json", "work.log"
+MOST_OPEN = 4  # clips; of those that no page looks at the one that was left longest ago is closed
+RECORD, LOG, DOWNLOAD = "session.json", "work.log", "download-"
 FIELDS = ("name", "path", "model", "frames", "fingerprint", "settings")
 
 
@@ -119,6 +119,11 @@ class Desk:
                 self._close(session_id)
             shutil.rmtree(folder)
 
+    def hang_up(self) -> None:
+        """Tell all who listen that no more news will come."""
+        for work, _ in list(self._open.values()):
+            work.news.end()
+
     def close(self) -> None:
         """Close everything; work is kept."""
         with self._opening:
@@ -171,6 +176,8 @@ class Desk:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         self._open[session_id] = work, frames
+        for left in folder.glob(f"{DOWNLOAD}*"):  # of a server that was killed
+            left.unlink()
         self._make_room()
         return work
 
@@ -212,7 +219,11 @@ class Desk:
             )
 
     def _make_room(self) -> None:
-        idle = [i for i, (work, _) in self._open.items() if not work.jobs.is_busy]
+        idle = [
+            session_id
+            for session_id, (work, _) in list(self._open.items())[:-1]
+            if not work.jobs.is_busy and not work.news.is_followed
+        ]
         for session_id in idle[: max(0, len(self._open) - MOST_OPEN)]:
             self._close(session_id)
         self.models.keep({work.clip.model for work, _ in self._open.values()})

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 MOST = 200  # news that wait for a slow page; older news of frames are left out first
+_END = "end"
 QUIET = 10.0  # seconds without news after which a page is told that the server is there
 
 
@@ -36,10 +37,12 @@ class Listener:
         self._arrived.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Yield news as server-sent events, without end."""
+        """Yield news as server-sent events, until the clip is closed."""
         while True:
             while self._news:
                 kind, content = self._news.popleft()
+                if kind == _END:
+                    return
                 yield f"event: {kind}\ndata: {json.dumps(content)}\n\n".encode()
             self._arrived.clear()
             try:
@@ -61,6 +64,15 @@ class News:
 
     def join(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    @property
+    def is_followed(self) -> bool:
+        """Does anybody listen?"""
+        return bool(self._listeners)
+
+    def end(self) -> None:
+        """There is no more to come: the clip is closed."""
+        self.tell(_END, None)
 
     def leave(self, listener: Listener) -> None:
         if listener in self._listeners:

@@ -48,11 +48,17 @@ class Jobs:
         self._worker.do(begin)
 
     def resume(self) -> None:
-        """Go on with a pass that was paused, or that the end of a server broke off. Raises RequestError."""
+        """Go on with a pass that was paused, that failed, or that the end of a server broke off.
+
+        Raises RequestError.
+        """
 
         def begin() -> None:
             task = self.task
-            if task is None or task.kind != "track" or task.state != "paused":
+            if task is not None and task.kind == "track" and task.state == "running":
+                task.wanted = "running"  # it was about to pause
+                return
+            if task is None or task.kind != "track" or not self._work.session.pending.legs:
                 raise RequestError("no tracking is paused", 409)
             task.restart()
             self._start(task)

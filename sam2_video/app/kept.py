@@ -40,6 +40,7 @@ class Kept:
         self._path, self._shapes, self._policy = path, shapes, policy
         self._log = WorkLog(path)
         self._signs: dict[int, dict[int, Sign]] = {}  # of each object and frame, as committed
+        self._behind = False  # a step could not be written: the next one looks at everything
         self._heads: dict[int, list[Any]] = {}  # name, class and number of memories of each object
 
     def recover(self, size: tuple[int, int], count: int | None) -> Recovered:
@@ -75,7 +76,8 @@ class Kept:
         tracks = {object_id: session.track(object_id) for object_id in session.objects}
         for track in tracks.values():
             self.adopt(track)
-        wanted = None if frames is None else list(frames)
+        wanted = None if frames is None or self._behind else list(frames)
+        self._behind = True
         changed = {i: self._changes(track, wanted) for i, track in tracks.items()}
         objects = {str(i): found for i, found in changed.items() if found}
         step: Step = {"pending": pass_to_json(session.pending), "objects": objects}
@@ -85,6 +87,7 @@ class Kept:
         if notes:
             step["notes"] = dict(notes)
         self._log.commit(step)
+        self._behind = False
         for object_id in gone:
             del self._heads[object_id], self._signs[object_id]
         for object_id, found in changed.items():
@@ -94,14 +97,14 @@ class Kept:
     def adopt(self, track: ObjectTrack) -> None:
         """Move what is found of an object into the log, now and from now on."""
         if not isinstance(track.predictions, StoredPredictions):
-            found, bank = track.predictions, track.bank
-            track.predictions = StoredPredictions(self._log, self._shapes)
-            track.predictions.update(found)
-            tracked, prompted = bank.tracked, bank.prompted
-            bank.tracked = StoredMemories(self._log, self._shapes, self._policy.horizon + 2)
-            bank.prompted = StoredMemories(self._log, self._shapes, None)
-            bank.tracked.update(tracked)
-            bank.prompted.update(prompted)
+            predictions = StoredPredictions(self._log, self._shapes)
+            tracked = StoredMemories(self._log, self._shapes, self._policy.horizon + 2)
+            prompted = StoredMemories(self._log, self._shapes, None)
+            predictions.update(track.predictions)
+            tracked.update(track.bank.tracked)
+            prompted.update(track.bank.prompted)
+            # Only now: on a full disk the object stays as it is.
+            track.predictions, track.bank.tracked, track.bank.prompted = predictions, tracked, prompted
 
     def sync(self) -> None:
         """Have everything reach the disk. Raises SinkError."""

@@ -99,7 +99,15 @@ def serve(settings: AppSettings, host: str, port: int, announce: Callable[[str],
         name = f"[{host}]" if ":" in host else host
         address = f"http://{'127.0.0.1' if host == '0.0.0.0' else name}:{port}/?token={token}"
         announce(address)
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        shutdown = server.shutdown
+
+        async def hang_up(sockets: list[socket.socket] | None = None) -> None:
+            desk.hang_up()  # pages that listen would keep the server waiting
+            await shutdown(sockets)
+
+        server.shutdown = hang_up  # type: ignore[method-assign]
+        server.run(sockets=[listening])
 
 
 def bound(host: str, port: int) -> socket.socket:

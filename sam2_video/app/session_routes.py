@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,14 +14,14 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sam2_video.app import exports
-from sam2_video.app.desk import Desk
+from sam2_video.app.desk import DOWNLOAD, Desk
 from sam2_video.app.errors import RequestError
 from sam2_video.app.events import Listener
 from sam2_video.app.requests import answering, mask_of, number, text, whole
 from sam2_video.app.work import Work
 
 SAID = ("points", "labels", "box")
-A_DAY = "private, max-age=86400"
+A_WHILE = "private, max-age=300"  # a clip may be forgotten, and another one opened under its name
 
 
 class SessionRoutes:
@@ -73,7 +74,7 @@ class SessionRoutes:
         frame, width = request.path_params["frame"], whole(request.query_params, "width")
         self._work(request).check_frame(frame)
         data = self._desk.frames(request.path_params["id"]).jpeg(frame, width)
-        return Response(data, media_type="image/jpeg", headers={"cache-control": A_DAY})
+        return Response(data, media_type="image/jpeg", headers={"cache-control": A_WHILE})
 
     def masks(self, request: Request) -> dict[str, Any]:
         return self._work(request).masks(request.path_params["frame"])
@@ -178,7 +179,7 @@ class SessionRoutes:
 
     def file(self, request: Request) -> Response:
         work = self._work(request)
-        path = work.clip.folder / "download.sam2"
+        path = work.clip.folder / f"{DOWNLOAD}{secrets.token_hex(8)}.sam2"
         work.write(path)
         name = f"{work.clip.name}.sam2"
         gone = BackgroundTask(path.unlink, missing_ok=True)

@@ -106,10 +106,9 @@ class Work:
 
         def job() -> dict[str, Any]:
             self._check_revision(revision)
-            info = self._objects.get(object_id, ObjectInfo())
-            named = {"name": info.name, "category": info.category} if object_id in self._objects else {}
-            self._commands.run(Command("prompt", {**said, **named}), self.session)
-            self._objects.setdefault(object_id, info)
+            self._commands.run(Command("prompt", said), self.session)
+            info = self._objects.setdefault(object_id, ObjectInfo())
+            self.session.describe(object_id, name=info.name, category=info.category)
             self._changed([frame])
             return {"session": self.as_json(), "masks": self.masks(frame)}
 
@@ -130,8 +129,10 @@ class Work:
         self._restored(self._commands.redo(self.session))
 
     def _restored(self, command: Command) -> None:
-        if command.object_id in self.session.objects:
-            self._objects[command.object_id] = self.session.track(command.object_id).info
+        object_id = command.object_id
+        if object_id in self.session.objects:
+            info = self._objects.setdefault(object_id, self.session.track(object_id).info)
+            self.session.describe(object_id, name=info.name, category=info.category)  # names are not undone
         self._changed(None)
 
     def add_object(self, object_id: int | None, name: str, category: str) -> None:
@@ -187,7 +188,8 @@ class Work:
         self._worker.do(lambda: save_session(self.session, path, state=read_slowly(self.session)))
 
     def close(self) -> None:
-        """Close clip and log; called by the worker's thread, or when that has ended."""
+        """Close clip and log, and tell those who listen; a job of the worker."""
+        self.news.end()
         self._kept.sync()
         self._kept.close()
         self.session.close()

@@ -84,7 +84,7 @@ class WorkLog:
         while len(head := self._read(place, _RECORD.size)) == _RECORD.size:
             kind, length, checksum = _RECORD.unpack(head)
             place += _RECORD.size
-            if place + length > self._end or kind not in (TENSORS, COMMIT):
+            if kind not in (TENSORS, COMMIT):
                 break
             if kind == COMMIT:
                 content = self._read(place, length)

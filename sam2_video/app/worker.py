@@ -39,7 +39,12 @@ class Worker:
         return self.ask(job).result()
 
     def give_way(self) -> None:
-        """Called by a long job between two frames: the short jobs that wait are done now."""
+        """Called by a long job between two frames: the short jobs that wait are done now.
+
+        Raises Sam2VideoError where the worker is being closed: the long job is to end.
+        """
+        if self._closing:
+            raise Sam2VideoError("the server is being shut down")
         while (job := _next(self._short)) is not None:
             _settle(*job)
 

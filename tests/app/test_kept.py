@@ -18,12 +18,12 @@ from sam2_video.app.stored import StoredPredictions, shapes_of
 from sam2_video.app.work_log import WorkLog
 from sam2_video.demo_clip import draw_demo_clip
 from sam2_video.session import VideoSession
-from sam2_video.types import DataError
+from sam2_video.types import DataError, SinkError
 from sam2_video.video_predictor import VideoPredictor
 from tests.app.served import Page, error_of, mask_of, served, server_process
 from tests.toys import toy_clip, toy_model
 
-FRAMES = 60
+FRAMES = 40
 
 
 @pytest.fixture
@@ -87,9 +87,25 @@ def test_work_is_there_after_a_restart(folder: Path, tmp_path: Path) -> None:
         made = page.desk.work(session).session.track(1).bank.made
         page.track(session)  # recipes are kept, too: nothing of object 1 is tracked again
         assert page.desk.work(session).session.track(1).bank.made == made
+        page.client.delete(f"/api/sessions/{session}/objects/2")
+    with served(folder, state) as page:
+        now = page.get(f"/api/sessions/{session}")
+        assert [entry["id"] for entry in now["objects"]] == [1] and not now["can_undo"]
+        assert [len(found["objects"]) for found in page.masks(session, 10)] == [1] * 10
         page.client.delete(f"/api/sessions/{session}")
         assert page.get("/api/sessions") == {"sessions": []}
     assert list((state / "sessions").iterdir()) == []
+
+
+def test_work_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    with served(folder, tmp_path / "state") as page:
+        page.click(page.open("clip.mp4")["id"], 0, 13, 16)
+    with served(folder, tmp_path / "state") as page:
+        page.desk.models.put("nano", VideoPredictor(toy_model(128)))
+        message = error_of(page.client.post("/api/sessions", json={"path": "clip.mp4"}), 409)
+        assert "other weights" in message
+        page.desk.models.put("nano", VideoPredictor(toy_model()))
+        assert page.open("clip.mp4")["known"] == [[0, 0]]
 
 
 def test_another_clip_under_the_same_name_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -192,3 +208,58 @@ def test_damage_is_told(tmp_path: Path) -> None:
     path.write_bytes(json.dumps({"not": "a log at all"}).encode())
     with pytest.raises(DataError, match="no kept work"):
         WorkLog(path)
+
+
+def test_a_full_disk_stops_a_pass_that_can_be_gone_on_with(
+    page: Page, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = page.open("clip.mp4")["id"]
+    page.click(session, 0, 13, 16)
+    add, room = WorkLog.add, [9]  # of pieces that still fit: four frames and a half
+
+    def full(log: WorkLog, data: bytes) -> object:
+        room[0] -= 1
+        if room[0] < 0:
+            raise SinkError("cannot write: the disk is full")
+        return add(log, data)
+
+    monkeypatch.setattr(WorkLog, "add", full)
+    page.post(f"/api/sessions/{session}/track", direction="forward")
+    failed = page.wait(session)
+    # Of frame 5 the mask is there, the memory not.
+    assert (failed["task"]["state"], failed["known"]) == ("failed", [[0, 5]])
+    assert "the disk is full" in failed["task"]["message"]
+    said = {"frame": 7, "object": 2, "points": [[100, 20]], "labels": [1]}
+    assert "disk is full" in error_of(page.client.post(f"/api/sessions/{session}/prompts", json=said), 507)
+    monkeypatch.setattr(WorkLog, "add", add)
+    page.post(f"/api/sessions/{session}/resume")
+    assert page.wait(session)["known"] == [[0, 9]]
+    with VideoPredictor(toy_model()).open(folder / "clip.mp4") as own:
+        own.prompt(frame=0, object_id=1, points=[(13, 16)], labels=[1])
+        expected = [result.masks[0] for result in own.propagate()]
+    found = [mask_of(masks["objects"][0]) for masks in page.masks(session, 10)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_could_not_be_committed_is_in_the_next_step(
+    session: VideoSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "work.log"
+    kept = kept_of(session, path)
+    kept.commit(session)
+
+    def full(*_: object) -> None:
+        raise SinkError("the disk is full")
+
+    for result in session.propagate():
+        with monkeypatch.context() as patched:
+            if result.frame == 3:
+                patched.setattr(WorkLog, "commit", full)
+                with pytest.raises(SinkError):
+                    kept.commit(session, [3])
+            else:
+                kept.commit(session, [result.frame])
+    kept.close()
+    again = kept_of(session, path)
+    assert sorted(again.recover(session.size, session.frame_count).tracks[1].predictions) == list(range(8))
+    again.close()

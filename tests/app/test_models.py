@@ -83,7 +83,9 @@ def test_a_download_tells_how_far_it_is(slow: Slow, page: Page, tmp_path: Path) 
     assert listed(page, "toy")["available"] is False
     assert "download it first" in error_of(page.client.post("/api/model", json={"name": "toy"}), 409)
     page.post("/api/models/toy/download")
+    thread = page.desk.models._downloads["toy"]
     page.post("/api/models/toy/download")  # a second click changes nothing
+    assert page.desk.models._downloads["toy"] is thread
     end = time.monotonic() + WAIT
     while (now := listed(page, "toy")["downloading"]) != {"done": len(BODY) // 2, "total": len(BODY)}:
         assert time.monotonic() < end, now

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import sam2_video
+from sam2_video.app import shown
+from sam2_video.mask_runs import Runs
 from sam2_video.sinks.registry import SINKS
 from sam2_video.video_predictor import VideoPredictor
 from tests.app.conftest import FRAMES
@@ -109,6 +111,34 @@ def test_objects_have_names_before_they_have_masks(page: Page) -> None:
     assert [o["name"] for o in back["objects"]] == ["left square"] and back["known"] == [[0, 0]]
 
 
+def test_names_are_not_undone(page: Page) -> None:
+    session = page.open("clip.mp4")["id"]
+    at = f"/api/sessions/{session}"
+    page.post(f"{at}/objects", name="square")
+    page.click(session, 0, 13, 16)
+    page.client.patch(f"{at}/objects/1", json={"name": "left square"})
+    for way in ("undo", "redo", "undo"):
+        after = page.post(f"{at}/{way}")["session"]
+        assert [entry["name"] for entry in after["objects"]] == ["left square"]
+    page.post(f"{at}/redo")
+    assert page.desk.work(session).session.track(1).info.name == "left square"
+
+
+def test_clips_that_nobody_looks_at_are_closed_and_opened_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam2_video.app.desk.MOST_OPEN", 1)
+    first = page.open("clip.mp4")["id"]
+    page.click(first, 0, 13, 16)
+    second = page.open("pictures")["id"]
+    assert {kept["id"]: kept["open"] for kept in page.get("/api/sessions")["sessions"]} == {
+        first: False,
+        second: True,
+    }
+    assert page.get(f"/api/sessions/{first}")["known"] == [[0, 0]]
+    assert not next(k["open"] for k in page.get("/api/sessions")["sessions"] if k["id"] == second)
+
+
 def test_painted_masks_come_at_any_size(page: Page) -> None:
     session = page.open("clip.mp4")["id"]
     painted = np.zeros((48, 80), bool)
@@ -193,6 +223,19 @@ def test_every_format_is_exported(page: Page, folder: Path) -> None:
     assert labels.shape[:2] == (96, 160)
     wrong = page.client.post(f"/api/sessions/{session}/export", json={"formats": ["gif"]})
     assert "'gif'" in error_of(wrong, 400)
+
+
+def test_boxes_are_in_pixels_of_the_frame() -> None:
+    mask = np.zeros((54, 96), bool)
+    assert shown._box(Runs.of_mask(mask), (1080, 1920)) is None
+    mask[10:20, 30:41] = True
+    assert shown._box(Runs.of_mask(mask), (1080, 1920)) == [600, 200, 819, 399]
+    assert shown.shown_size((1080, 1920)) == (720, 1280) and shown.shown_size((96, 160)) == (96, 160)
+
+
+def test_long_clips_have_buckets() -> None:
+    frames, values = np.array([0, 1, 5, 9]), np.array([0.5, 0.25, 0.75, 1.0])
+    assert shown._lowest(frames, values, 2, 10) == [0.25, None, 0.75, None, 1.0]
 
 
 def test_nothing_to_export(page: Page) -> None:
