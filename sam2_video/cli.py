@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from sam2_video import cli_annotate, cli_masks
+from sam2_video import cli_annotate, cli_app, cli_masks
 from sam2_video import cli_evaluate_options as e
 from sam2_video import cli_options as o
 from sam2_video.types import PromptError, Sam2VideoError
@@ -187,6 +187,7 @@ def segment(
 
 app.command(epilog=cli_masks.EXAMPLES)(cli_masks.masks)
 app.command(epilog=cli_annotate.EXAMPLES)(cli_annotate.annotate)
+app.command(epilog=cli_app.EXAMPLES)(cli_app.app)
 
 
 @app.command(epilog="Example:\n\nsam2-video benchmark --model sam2.1_hiera_tiny --against transformers")

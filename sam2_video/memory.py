@@ -5,7 +5,7 @@ Integers and dictionaries only: what a memory holds is none of this module's bus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from sam2_video.types import FrameMemory, Recall
@@ -133,8 +133,8 @@ class MemoryBank:
     """
 
     policy: MemoryPolicy = field(default_factory=MemoryPolicy)
-    prompted: dict[int, FrameMemory] = field(default_factory=dict)
-    tracked: dict[int, FrameMemory] = field(default_factory=dict)
+    prompted: MutableMapping[int, FrameMemory] = field(default_factory=dict)
+    tracked: MutableMapping[int, FrameMemory] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)  # of each frame that is remembered
     made: int = 0  # memories so far: the version of the next one
 

@@ -65,12 +65,20 @@ class SavedSession:
 
 
 def save_session(
-    session: VideoSession, path: str | Path, *, memories: bool = True, note: Mapping[str, Any] | None = None
+    session: VideoSession,
+    path: str | Path,
+    *,
+    memories: bool = True,
+    note: Mapping[str, Any] | None = None,
+    state: SessionState | None = None,
 ) -> None:
-    """Write a session into one file, which is there whole or not at all; see `VideoSession.save`."""
+    """Write a session into one file, which is there whole or not at all; see `VideoSession.save`.
+
+    `state`: its state, where that can be read in less memory than `VideoSession.state` takes.
+    """
     path = Path(path)
     _check_is_not_the_clip(path, session.source)
-    state = session.state()
+    state = state or session.state()
     kept = state if memories else without_memories(state)
     head = {
         "format": FORMAT,
@@ -174,23 +182,23 @@ def _tensor_files(state: SessionState) -> Iterator[tuple[str, bytes]]:
     for object_id, known in state.objects.items():
         for frame, record in known.frames.items():
             if record.prediction is not None or record.memory is not None:
-                tensors = _prediction_tensors(record.prediction) | _memory_tensors(record.memory)
-                yield f"objects/{object_id}/{frame}.safetensors", _pack_tensors(tensors)
+                tensors = prediction_tensors(record.prediction) | memory_tensors(record.memory)
+                yield f"objects/{object_id}/{frame}.safetensors", pack_tensors(tensors)
         for frame, prediction in known.aside.items():
-            yield f"aside/{object_id}/{frame}.safetensors", _pack_tensors(_prediction_tensors(prediction))
+            yield f"aside/{object_id}/{frame}.safetensors", pack_tensors(prediction_tensors(prediction))
 
 
-def _prediction_tensors(found: MaskPrediction | None) -> dict[str, Tensor]:
+def prediction_tensors(found: MaskPrediction | None) -> dict[str, Tensor]:
     if found is None:
         return {}
     return {"logits": found.logits, "iou": found.iou, "pointer": found.pointer, "presence": found.presence}
 
 
-def _memory_tensors(memory: FrameMemory | None) -> dict[str, Tensor]:
+def memory_tensors(memory: FrameMemory | None) -> dict[str, Tensor]:
     return {} if memory is None else {"memory.features": memory.features, "memory.pointer": memory.pointer}
 
 
-def _pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     from safetensors.torch import save
 
     out = {}
@@ -292,7 +300,7 @@ class _ByObject:
         name = f"{self.folder}/{object_id}/{frame}.safetensors"
         if name not in self.entries:
             return None, None
-        found = _unpack_tensors(name, self.archive.read(name), self.shapes)
+        found = unpack_tensors(name, self.archive.read(name), self.shapes)
         parts, memory = _all_or_none(name, found, PREDICTION), _all_or_none(name, found, MEMORY)
         prediction = MaskPrediction(parts[0], parts[1], parts[2], parts[3]) if parts else None
         return prediction, FrameMemory(memory[0], memory[1]) if memory else None
@@ -312,7 +320,7 @@ class _ByObject:
         return aside
 
 
-def _unpack_tensors(name: str, data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def unpack_tensors(name: str, data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The tensors of one file by name, laid out in memory as they were. Raises DataError."""
     from safetensors import SafetensorError
     from safetensors.torch import load

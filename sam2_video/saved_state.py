@@ -87,7 +87,7 @@ def state_to_json(state: SessionState) -> dict[str, Any]:
         "size": list(state.size),
         "frame_count": state.frame_count,
         "objects": [_object_to_json(object_id, known) for object_id, known in state.objects.items()],
-        "pending": _pass_to_json(state.pending),
+        "pending": pass_to_json(state.pending),
         "undoable": state.undoable,
     }
 
@@ -103,7 +103,7 @@ def state_from_json(
         if object_id in objects:
             raise entry.wrong("each object once")
         objects[object_id] = _object_from_json(entry, object_id, size, count, tensors, aside(object_id))
-    options, pending = _options_from_json(field["options"]), _pass_from_json(field["pending"])
+    options, pending = _options_from_json(field["options"]), pass_from_json(field["pending"])
     return SessionState(options, size, count, objects, pending, field["undoable"].integer(0))
 
 
@@ -126,7 +126,7 @@ def _object_to_json(object_id: int, known: ObjectState) -> dict[str, Any]:
         "name": known.info.name,
         "category": known.info.category,
         "made": known.made,
-        "frames": [_frame_to_json(frame, record) for frame, record in known.frames.items()],
+        "frames": [frame_to_json(frame, record) for frame, record in known.frames.items()],
         "aside": sorted(known.aside),
     }
 
@@ -146,11 +146,11 @@ def _object_from_json(
         if frame in frames:
             raise field.wrong("each frame once")
         prediction, memory = tensors(object_id, frame)
-        frames[frame] = _frame_from_json(field, size, made, prediction, memory)
+        frames[frame] = frame_from_json(field, size, made, prediction, memory)
     return ObjectState(ObjectInfo(entry["name"].text(), entry["category"].text()), frames, made, aside)
 
 
-def _frame_to_json(frame: int, record: FrameRecord) -> dict[str, Any]:
+def frame_to_json(frame: int, record: FrameRecord) -> dict[str, Any]:
     recipe, way = record.recipe, record.way
     return {
         "frame": frame,
@@ -162,7 +162,7 @@ def _frame_to_json(frame: int, record: FrameRecord) -> dict[str, Any]:
     }
 
 
-def _frame_from_json(
+def frame_from_json(
     field: Field, size: Size, made: int, prediction: MaskPrediction | None, memory: FrameMemory | None
 ) -> FrameRecord:
     version = field["version"].optional(lambda f: f.integer(0, made - 1))
@@ -225,7 +225,7 @@ def _prompt_from_json(field: Field, size: Size) -> Prompt:
         raise DataError(f"{field.where}: {error}") from error
 
 
-def _pass_to_json(rest: Pass) -> dict[str, Any]:
+def pass_to_json(rest: Pass) -> dict[str, Any]:
     anchors = rest.anchors
     return {
         "legs": [vars(leg) for leg in rest.legs],
@@ -234,7 +234,7 @@ def _pass_to_json(rest: Pass) -> dict[str, Any]:
     }
 
 
-def _pass_from_json(field: Field) -> Pass:
+def pass_from_json(field: Field) -> Pass:
     def anchors(entry: Field) -> dict[int, tuple[int, ...]]:
         found = {}
         for key, frames in entry.items():

@@ -107,6 +107,22 @@ class VideoSession:
         return {**self._fingerprint, "path": self.origin}
 
     @property
+    def pending(self) -> Pass:
+        """What is left of the last pass."""
+        return self._pending
+
+    def give_up(self) -> None:
+        """Have nothing left of the last pass; what it found stays."""
+        self._pending = Pass()
+
+    def take_over(self, tracks: Mapping[int, ObjectTrack], pending: Pass) -> None:
+        """Go on from timelines that were kept elsewhere, in place of what there is."""
+        self._check_open()
+        self.reset()
+        self._tracks.update(tracks)
+        self._pending = pending
+
+    @property
     def driver(self) -> Driver:
         """Who runs the network."""
         return self._walker.driver

@@ -5,7 +5,7 @@ Like `session`, this knows frame numbers and no tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, MutableMapping
 from dataclasses import dataclass, field
 from math import ceil, floor
 
@@ -67,7 +67,7 @@ class ObjectTrack:
     bank: MemoryBank
     info: ObjectInfo = field(default_factory=ObjectInfo)
     prompts: dict[int, Prompt] = field(default_factory=dict)
-    predictions: dict[int, MaskPrediction] = field(default_factory=dict)
+    predictions: MutableMapping[int, MaskPrediction] = field(default_factory=dict)
     recipes: dict[int, Recipe] = field(default_factory=dict)  # of tracked frames
     ways: dict[int, Way] = field(default_factory=dict)  # of frames that a pass came by
     aside: Aside = field(default_factory=Aside)  # predictions that wait on disk to be shown

@@ -81,6 +81,8 @@ LAYERS: dict[str, int] = {
     "cli_dispatch": 7,
     "annotation": 6,
     "cli_annotate": 7,
+    "app": 7,
+    "cli_app": 7,
     "cli_evaluate": 7,
     "cli_evaluate_asked": 7,
     "cli_workers": 7,
