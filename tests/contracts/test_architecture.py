@@ -47,6 +47,7 @@ LAYERS: dict[str, int] = {
     "convert": 2,
     "prompts": 2,
     "demo_clip": 2,
+    "window": 2,
     "video_predictor": 3,
     "image_embedding": 4,
     "image_predictor": 4,
