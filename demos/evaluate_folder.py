@@ -29,7 +29,7 @@ def worst_frame(summary: Summary) -> str:
         for score in summary.objects
         for frame, j in zip(score.frames, score.j, strict=True)
     )
-    return f"worst: J {least[0]:.3f}, {least[1]}, object {least[2]}, frame {least[3]}"
+    return f"worst: J {100 * least[0]:.1f}, {least[1]}, object {least[2]}, frame {least[3]}"
 
 
 def main() -> None:
@@ -56,11 +56,12 @@ def main() -> None:
             sys.exit(f"no figures for {protocol}: {outcome.not_scored}")
         summaries[protocol] = outcome.evaluation.summary
 
-    print(f"\nJ&F{'':21}" + "".join(f"{name:>10}" for name in protocols))
-    for clip in sorted(next(iter(summaries.values())).by_sequence):
-        figures = "".join(f"{one.by_sequence[clip].jandf:10.3f}" for one in summaries.values())
-        print(f"{clip:24}{figures}")
-    print(f"{'mean over objects':24}" + "".join(f"{one.overall.jandf:10.3f}" for one in summaries.values()))
+    clips = next(iter(summaries.values())).by_sequence
+    table = {clip: [summary.by_sequence[clip] for summary in summaries.values()] for clip in clips}
+    table["mean over objects"] = [summary.overall for summary in summaries.values()]
+    print(f"\n{'J&F in %':24}" + "".join(f"{name:>10}" for name in protocols))
+    for name, means in table.items():
+        print(f"{name:24}" + "".join(f"{100 * one.jandf:10.1f}" for one in means))
     for protocol, summary in summaries.items():
         print(f"{protocol}: {worst_frame(summary)}; {arguments.out / protocol / 'report.html'} has more")
 

@@ -26,7 +26,7 @@ from sam2_video.track_everything import Everything, EverythingRules
 
 def picture(rgb: np.ndarray, generator: sam2_video.MaskGenerator, out: Path) -> None:
     """Write what is found in one (H, W, 3) picture."""
-    masks = by_area(generator.generate(rgb))  # the largest first
+    masks = [mask for mask in by_area(generator.generate(rgb)) if mask.area]  # the largest first
     (out / "pieces").mkdir(parents=True, exist_ok=True)
     Image.fromarray(paint_masks(rgb, masks)).save(out / "overlay.png")
     (out / "masks.json").write_text(json.dumps([mask.record("coco_rle") for mask in masks]))
