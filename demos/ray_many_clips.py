@@ -10,6 +10,7 @@ on where one was ended. On a cluster (--address auto) all machines must see the 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def main() -> None:
         return
 
     model = str(Path(arguments.model).resolve()) if Path(arguments.model).exists() else arguments.model
-    ray.init(address=arguments.address, num_cpus=None if arguments.address else arguments.processes)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run tells nobody that it ran
+    alone = {} if arguments.address else {"num_cpus": arguments.processes, "include_dashboard": False}
+    ray.init(address=arguments.address, **alone)
     failed = 0
     try:
         cores = int(ray.cluster_resources()["CPU"])
