@@ -6,6 +6,7 @@ python demos/export_masks.py clip.mp4 420 260 out --save masks,rle,overlay --nam
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def main() -> None:
             clip=arguments.clip.stem,
             source=str(arguments.clip) if arguments.clip.is_file() else "",
             fps=source.fps or FALLBACK_FPS,
+            frames=source.count,
+            file=arguments.clip if arguments.clip.is_file() else None,  # its sound goes with the videos
         )
         session.prompt(
             frame=0,
@@ -55,4 +58,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except sam2_video.Sam2VideoError as error:
+        sys.exit(f"error: {error}")

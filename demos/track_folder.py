@@ -8,6 +8,7 @@ Every value of the mask besides 0 is an object; a palette picture as DAVIS has t
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 from PIL import Image
@@ -24,13 +25,20 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     arguments = parser.parse_args()
 
-    with Image.open(arguments.mask) as picture:
-        labels = np.asarray(picture)
+    try:
+        with Image.open(arguments.mask) as picture:
+            labels = np.asarray(picture)
+    except OSError as error:
+        parser.error(f"{arguments.mask} is no picture that can be read: {error}")
     if labels.ndim != 2 or not labels.any():
         parser.error(f"{arguments.mask} must be a grey or palette picture with at least one object")
 
     predictor = sam2_video.VideoPredictor.from_pretrained(arguments.model)
-    with predictor.open(arguments.frames, retain="window") as session, MaskPngSink(arguments.out) as masks:
+    bits = 8 if labels.max() < 256 else 16  # a palette has 256 colours
+    with (
+        predictor.open(arguments.frames, retain="window") as session,
+        MaskPngSink(arguments.out, bits=bits) as masks,
+    ):
         for object_id in np.unique(labels[labels > 0]).tolist():
             session.prompt(frame=0, object_id=object_id, mask=labels == object_id)
         for result in session.propagate():
@@ -39,4 +47,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except sam2_video.Sam2VideoError as error:
+        sys.exit(f"error: {error}")

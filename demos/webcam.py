@@ -8,6 +8,7 @@ SOURCE is the number of a camera, the address of a stream, or a video file that 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 
@@ -59,4 +60,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except sam2_video.Sam2VideoError as error:
+        sys.exit(f"error: {error}")

@@ -28,9 +28,10 @@ from sam2_video.cli_run import (
     prompt_files,
 )
 from sam2_video.cli_track import TrackOptions
-from sam2_video.cli_window import Desk, OpenCvWindow, Window
+from sam2_video.cli_window import Desk
 from sam2_video.cli_write import RunSummary, Writers, progress, write_end
 from sam2_video.types import FrameResult, PromptError, SinkError
+from sam2_video.window import OpenCvWindow, Window
 
 if TYPE_CHECKING:
     from sam2_video.sinks.registry import SinkOrder

@@ -2,99 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 from sam2_video.prompts import PlacedPrompt
-from sam2_video.types import FrameResult, Prompt, PromptError, Sam2VideoError
+from sam2_video.types import FrameResult, Prompt, PromptError
+from sam2_video.window import Click, Drag, Event, Window
 
 if TYPE_CHECKING:
     from sam2_video.sources.base import Rgb
     from sam2_video.stream import VideoStream
 
 HELP = (
-    "left click: on the object, right click: off it, 1-9: choose an object, d: drop it, space: pause, q: quit"
+    "left click: on the object, right click: off it, drag: a box, 1-9: choose an object, d: drop it, "
+    "space: pause, q: quit"
 )
 IDLE_MS = 30  # between two looks at keys and clicks while paused
-ESCAPE = 27
-
-
-@dataclass(frozen=True)
-class Click:
-    """A click at x, y in pixels of the frame; `on` the object (left button) or off it (right)."""
-
-    x: float
-    y: float
-    on: bool
-
-
-Event: TypeAlias = Click | str  # a key is the character that it types
-
-
-class Window(Protocol):
-    """Shows frames, and tells of clicks and keys."""
-
-    def show(self, rgb: Rgb, title: str) -> None:
-        """Draw one frame, (H, W, 3) RGB."""
-
-    def events(self, wait_ms: int) -> list[Event]:
-        """Return what happened since the last call, after at most so long; "q" if it was closed."""
-
-    def close(self) -> None: ...
-
-
-class OpenCvWindow:
-    """A window of OpenCV. Raises Sam2VideoError where OpenCV has none, or there is no display."""
-
-    def __init__(self, name: str) -> None:
-        import cv2
-
-        self._cv2: Any = cv2
-        self._name = name
-        self._clicks: list[Event] = []
-        self._is_open = False
-        if not cv2.currentUIFramework():
-            raise Sam2VideoError(
-                "--show needs an OpenCV with windows, and this one has none: pip uninstall "
-                "opencv-python-headless, then pip install opencv-python"
-            )
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise Sam2VideoError("--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set")
-
-    def show(self, rgb: Rgb, title: str) -> None:
-        """Draw one frame; the first one opens the window."""
-        cv2 = self._cv2
-        if not self._is_open:
-            # Without the toolbar and the menu that a right click would open in some builds.
-            cv2.namedWindow(self._name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(self._name, rgb.shape[1], rgb.shape[0])
-            cv2.setMouseCallback(self._name, self._on_mouse)
-            self._is_open = True
-        cv2.setWindowTitle(self._name, title)
-        cv2.imshow(self._name, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-
-    def events(self, wait_ms: int) -> list[Event]:
-        """Return clicks, then the key pressed if any."""
-        cv2 = self._cv2
-        key = cv2.waitKey(wait_ms)  # the mouse is heard of in here
-        found, self._clicks = self._clicks, []
-        if self._is_open and cv2.getWindowProperty(self._name, cv2.WND_PROP_VISIBLE) < 1:
-            return [*found, "q"]
-        if key == -1:
-            return found
-        return [*found, "q" if key & 0xFF == ESCAPE else chr(key & 0xFF)]
-
-    def close(self) -> None:
-        """Close the window."""
-        if self._is_open:
-            self._cv2.destroyWindow(self._name)
-            self._is_open = False
-
-    def _on_mouse(self, event: int, x: int, y: int, flags: int, data: Any) -> None:
-        if event in (self._cv2.EVENT_LBUTTONDOWN, self._cv2.EVENT_RBUTTONDOWN):
-            self._clicks.append(Click(float(x), float(y), event == self._cv2.EVENT_LBUTTONDOWN))
 
 
 @dataclass
@@ -124,20 +47,25 @@ class Desk:
     def _obey(self, events: list[Event], rgb: Rgb) -> None:
         for event in events:
             self._note = ""
-            if isinstance(event, Click):
-                self._click(event)
-            else:
+            if isinstance(event, str):
                 self._press(event)
+            else:
+                self._point(event)
         if events:
             self._draw(rgb)
 
-    def _click(self, click: Click) -> None:
-        if not click.on and self.chosen not in self.stream.objects:
+    def _point(self, said: Click | Drag) -> None:
+        if isinstance(said, Drag):
+            prompt = Prompt(box=said.box)
+        elif said.on or self.chosen in self.stream.objects:
+            prompt = Prompt(points=((said.x, said.y),), labels=(int(said.on),))
+        else:
             self._note = f"show object {self.chosen} with the left button first"
             return
-        prompt = Prompt(points=((click.x, click.y),), labels=(int(click.on),))
         try:
-            self.stream.prompt(self.chosen, points=prompt.points, labels=prompt.labels)
+            self.stream.prompt(
+                self.chosen, points=prompt.points or None, labels=prompt.labels or None, box=prompt.box
+            )
         except PromptError as error:  # beside the picture, where a window has a margin
             self._note = str(error)
             return

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +26,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs the internet: pytest --network"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a demo by name, with words, beside clip/, a folder of three pictures, with the toy model."""
+    from PIL import Image
+
+    from sam2_video.checkpoint import save_weights
+    from tests.toys import TOY_OVERRIDES, toy_clip, toy_model
+
+    monkeypatch.chdir(tmp_path)
+    header = {"sam2_video.config": "nano", "sam2_video.overrides": json.dumps(TOY_OVERRIDES)}
+    save_weights(toy_model(), Path("toy.safetensors"), header)
+    Path("clip").mkdir()
+    for frame, rgb in enumerate(toy_clip(3)):
+        Image.fromarray(rgb).save(f"clip/{frame:05d}.png")
+
+    def run(demo: str, *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", [demo, *words, "--model", "toy.safetensors"])
+        path = Path(__file__).resolve().parents[1] / "demos" / f"{demo}.py"
+        runpy.run_path(str(path), run_name="__main__")
+
+    return run

@@ -30,9 +30,9 @@ from sam2_video.cli_prompts import gather_prompts
 from sam2_video.cli_run import ModelOptions
 from sam2_video.cli_stream import LiveRun, LiveSummary, Percentiles, parse_size, track_live
 from sam2_video.cli_track import TrackOptions
-from sam2_video.cli_window import Click
 from sam2_video.sources import VideoFile
 from sam2_video.types import PromptError, SinkError
+from sam2_video.window import Click
 from tests.live_servers import mjpeg_server
 from tests.test_cli_window import FakeWindow
 from tests.toys import FRAME_SIZE, TOY_OVERRIDES, toy_clip, toy_model

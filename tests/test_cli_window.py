@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2_video.cli_window import Click, Desk, Event, OpenCvWindow
+from sam2_video.cli_window import Desk
 from sam2_video.sources.base import Rgb
 from sam2_video.types import Sam2VideoError
 from sam2_video.video_predictor import VideoPredictor
+from sam2_video.window import Click, Drag, Event, OpenCvWindow
 from tests.toys import FRAME_SIZE, toy_clip, toy_model
 
 ON, OFF = Click(12, 14, True), Click(60, 40, False)
@@ -76,6 +77,12 @@ def test_space_stays_with_the_frame_until_space() -> None:
     assert ["paused" in title.split("(")[0] for title in window.titles] == [False, True, True, False, False]
 
 
+def test_a_box_makes_an_object_and_is_noted() -> None:
+    desk, _, results = attend([Drag((4, 7, 22, 25))], [Drag((4, 7, 500, 25))], frames=2)
+    assert [result.object_ids for result in results] == [(1,), (1,)]
+    assert [(p.frame, p.prompt.box, p.prompt.points) for p in desk.said] == [(0, (4, 7, 22, 25), ())]
+
+
 def test_q_ends_it_also_while_paused() -> None:
     assert attend(["q"])[0].is_over
     assert attend([" "], [], ["q"])[0].is_over
@@ -111,7 +118,8 @@ def stub_cv2(**changes: Any) -> Any:
         destroyWindow=lambda name: calls.append(("close", name)),
     )
     numbers = ("WINDOW_NORMAL", "WINDOW_KEEPRATIO", "WINDOW_GUI_NORMAL", "COLOR_RGB2BGR", "WND_PROP_VISIBLE")
-    for number, name in enumerate((*numbers, "EVENT_LBUTTONDOWN", "EVENT_RBUTTONDOWN", "EVENT_MOUSEMOVE")):
+    events = ("LBUTTONDOWN", "LBUTTONUP", "RBUTTONDOWN", "MOUSEMOVE", "FLAG_ALTKEY")
+    for number, name in enumerate((*numbers, *(f"EVENT_{event}" for event in events))):
         setattr(stub, name, 1 << number)
     for name, value in changes.items():
         setattr(stub, name, value)
@@ -136,7 +144,8 @@ def test_the_window_shows_bgr_and_tells_of_clicks_and_keys(cv2: Any) -> None:
     assert [call[0] for call in cv2.calls] == ["open", "resize", "title", "show", "title", "show"]
     assert cv2.calls[1][1:] == ("w", FRAME_SIZE[1], FRAME_SIZE[0])
     assert (cv2.calls[3][1][..., 2] == 9).all()
-    cv2.mouse(cv2.EVENT_LBUTTONDOWN, 3, 4, 0, None)
+    cv2.mouse(cv2.EVENT_LBUTTONDOWN, 3, 3, 0, None)
+    cv2.mouse(cv2.EVENT_LBUTTONUP, 3, 4, 0, None)
     cv2.mouse(cv2.EVENT_MOUSEMOVE, 9, 9, 0, None)
     cv2.mouse(cv2.EVENT_RBUTTONDOWN, 5, 6, 0, None)
     cv2.keys = [ord("2") | 1 << 20, 27, ord(" ")]  # some builds set higher bits for Caps Lock and the like
@@ -145,6 +154,17 @@ def test_the_window_shows_bgr_and_tells_of_clicks_and_keys(cv2: Any) -> None:
     window.close()
     window.close()
     assert [call for call in cv2.calls if call[0] == "close"] == [("close", "w")]
+
+
+def test_a_drag_is_a_box_and_alt_makes_a_click_off_the_object(cv2: Any) -> None:
+    window = OpenCvWindow("w")
+    window.show(np.zeros((*FRAME_SIZE, 3), np.uint8), "")
+    cv2.mouse(cv2.EVENT_LBUTTONUP, 1, 1, 0, None)  # pressed elsewhere
+    cv2.mouse(cv2.EVENT_LBUTTONDOWN, 30, 9, 0, None)
+    cv2.mouse(cv2.EVENT_LBUTTONUP, 12, 24, 0, None)
+    cv2.mouse(cv2.EVENT_LBUTTONDOWN, 7, 8, cv2.EVENT_FLAG_ALTKEY, None)
+    cv2.mouse(cv2.EVENT_LBUTTONUP, 7, 8, cv2.EVENT_FLAG_ALTKEY, None)
+    assert window.events(1) == [Drag((12, 9, 30, 24)), Click(7, 8, False)]
 
 
 def test_closing_the_window_is_q(cv2: Any) -> None:

@@ -18,7 +18,7 @@ from sam2_video.sinks.labelme import LabelMeSink
 from sam2_video.sinks.masks import MaskPngSink
 from sam2_video.sinks.mot import MotSink, MotsSink
 from sam2_video.sinks.object_masks import ObjectMaskSink
-from sam2_video.sinks.overlay import OverlaySink, object_colour
+from sam2_video.sinks.overlay import OverlaySink, object_colour, paint
 from sam2_video.sinks.result_log import ResultLog
 from sam2_video.sinks.review import ReviewSink
 from sam2_video.sinks.run_json import versions, write_run_json
@@ -55,6 +55,7 @@ __all__ = [
     "YoloSink",
     "YouTubeVisSink",
     "object_colour",
+    "paint",
     "versions",
     "write_run_json",
 ]

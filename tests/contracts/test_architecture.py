@@ -51,6 +51,7 @@ LAYERS: dict[str, int] = {
     "prompts": 2,
     "demo_clip": 2,
     "network": 3,
+    "window": 2,
     "video_predictor": 3,
     "image_embedding": 4,
     "image_predictor": 4,
