@@ -150,6 +150,7 @@ def _write(
                 raise
             except (KeyboardInterrupt, Exception) as reason:
                 stopped_by = reason
+            writers.behind.settle()
             review = writers.review
     except (KeyboardInterrupt, Exception) as reason:
         stopped_by = reason

@@ -274,8 +274,10 @@ class _Run:
                         self.writers.open(self.options.save)
                     if self.writers is not None:
                         self.writers.write([*self.writers.single, *self.writers.ordered], result)
+                if self.writers is not None:
+                    self.writers.behind.settle()
         except (KeyboardInterrupt, Exception) as reason:
-            return reason
+            return reason if self.writers is None else self.writers.behind.error or reason
         finally:
             self.seconds = time.perf_counter() - began
             self.review = "" if self.writers is None else self.writers.review

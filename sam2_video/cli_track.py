@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2_video.ahead import Lookahead
 from sam2_video.cli_journal import Journal
 from sam2_video.cli_prompts import PlacedPrompt, check_bounds
 from sam2_video.cli_run import (
@@ -23,6 +24,7 @@ from sam2_video.cli_run import (
     locked,
     model_record,
 )
+from sam2_video.cli_threads import arranged
 from sam2_video.cli_write import RunSummary, WriteJob, write_end, write_results
 from sam2_video.types import CheckpointError, FrameResult, SourceError
 
@@ -113,6 +115,7 @@ def open_clip(source: str, fps: float | None) -> VideoSource:
 def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) -> RunSummary:
     from sam2_video.fingerprint import clip_fingerprint
     from sam2_video.sinks import write_run_json
+    from sam2_video.sources import shared
     from sam2_video.video_predictor import VideoPredictor
 
     command = run.command()
@@ -120,13 +123,16 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
     if not goes_on:
         overwrite = run.options.overwrite or journal.is_unfinished
         check_folder(run.out, overwrite, input_files(run.source, run.prompts, run.inputs))
-    with closing(clip or open_clip(run.source, run.options.fps)) as clip:
+    with closing(clip or open_clip(run.source, run.options.fps)) as clip, ExitStack() as stack:
         check_bounds(run.prompts, clip.count, clip.size)
         predictor = VideoPredictor(load(run.model))
+        ahead = Lookahead.of(stack.enter_context(arranged(run.model, predictor.model)))
+        clip = shared(clip, ahead.frames + 2)
         info = run.record()
         made_of = {"clip": clip_fingerprint(clip), "weights": info["model"]["sha256"]}
         resumed, goes_on = _resumed(predictor, clip, journal, run, made_of, say) if goes_on else (None, False)
         with _begun(predictor, clip, run) if resumed is None else resumed as session:
+            session.look_ahead(ahead)
             results = _propagate(session, run.options) if resumed is None else session.carry_on()
             if not goes_on:
                 journal.begin(command, made_of)

@@ -74,7 +74,10 @@ class WriteJob:
 
 @dataclass
 class Writers:
-    """The open sinks of a run: those with a file for each frame, and those that need frames in order."""
+    """The open sinks of a run: those with a file for each frame, and those that need frames in order.
+
+    They work in a thread of their own, see `WriteBehind`.
+    """
 
     source: VideoSource
     order: SinkOrder
@@ -82,6 +85,12 @@ class Writers:
     kinds: list[SinkKind] = field(default_factory=list)  # of `single`
     single: list[Sink] = field(default_factory=list)
     ordered: list[Sink] = field(default_factory=list)
+    skipped: int = 0  # results that no sink was to have
+
+    def __post_init__(self) -> None:
+        from sam2_video.sinks.behind import WriteBehind
+
+        self.behind = WriteBehind()
 
     def open(self, save: Iterable[str]) -> None:
         """Open the sinks of these names. Raises SinkError."""
@@ -94,6 +103,12 @@ class Writers:
                 self.single.append(sink)
             else:
                 self.ordered.append(sink)
+        self.stack.callback(self.behind.close)  # before they are closed
+
+    @property
+    def written(self) -> int:
+        """How many results were written."""
+        return self.behind.written + self.skipped
 
     @property
     def review(self) -> str:
@@ -103,17 +118,12 @@ class Writers:
         return "\n".join(sink.summary() for sink in self.ordered if isinstance(sink, ReviewSink))
 
     def write(self, sinks: Sequence[Sink], result: FrameResult) -> None:
-        """Give one result to some sinks; one that fails is given up. Raises SinkError."""
+        """Give one result to some sinks. Raises SinkError, also of an earlier one."""
         if not sinks:
+            self.skipped += 1
             return
         rgb = self.source.read(result.frame)  # in a first pass read a moment ago: no second decoding
-        name = self.source.frame_name(result.frame)
-        for sink in sinks:
-            try:
-                sink.write(rgb, result, name)
-            except Exception:
-                sink.discard()
-                raise
+        self.behind.write(sinks, rgb, result, self.source.frame_name(result.frame))
 
     def lacking(self, frame: int) -> list[Sink]:
         """The sinks of single frames whose files of this frame are not all there."""
@@ -142,22 +152,28 @@ def write_results(
             writers.open(job.save)
             at_once = writers.single if not job.ascending else [*writers.single, *writers.ordered]
             frames = replay(journal.results, writers, job.ascending)
+            writers.behind.settle()
+            before = writers.written
             session.while_hidden = partial(journal.save_sometimes, session)
             bar = stack.enter_context(progress(results, job.total, frames))
             try:
                 for result in bar:
                     journal.results.append(result)
                     writers.write(at_once, result)
-                    frames += 1
                     journal.save_sometimes(session)
                 journal.save(session)
             except SinkError:
                 raise
             except (KeyboardInterrupt, Exception) as reason:
                 stopped_by = reason  # what was found until then is shown all the same
+            finally:
+                writers.behind.wait()
+                frames += writers.written - before
+            writers.behind.settle()
             if not job.ascending:
                 for result in journal.results.in_order():
                     writers.write(writers.ordered, result)
+                writers.behind.settle()
             review = writers.review
     except (KeyboardInterrupt, Exception) as reason:
         stopped_by = reason

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sam2_video.ahead import Lookahead
 from sam2_video.fingerprint import clip_fingerprint
 from sam2_video.history import Before, Change, History
 from sam2_video.kept_results import KeptResults
@@ -67,6 +68,11 @@ class VideoSession:
         return SessionState(
             self.options, self.size, self.frame_count, objects, self._pending, self._history.reach
         )
+
+    def look_ahead(self, how: Lookahead) -> None:
+        """Have passes read, and encode, the next frames while one is tracked; results stay the same."""
+        self._check_open()
+        self._walker.look_ahead(how)
 
     def save(self, path: str | Path, *, memories: bool = True, note: Mapping[str, Any] | None = None) -> None:
         """Write everything into one file that `VideoPredictor.resume` reads; it is there whole or not at all.
@@ -284,22 +290,25 @@ class VideoSession:
 
     def _run(self, rest: Pass) -> Iterator[FrameResult]:
         """Walk what is left of a pass; a frame is done when `_pending` moves on."""
-        while rest.legs:
-            self._check_open()
-            if self._pending is not rest:
-                raise Sam2VideoError("this pass was given up when another one began")
-            try:
-                result = self._walker.visit(rest)
-            except EndOfClip:  # a clip of unknown length, or shorter than its header says
-                self._pending = rest = rest.after_leg()
-                continue
-            done, rest = rest, rest.after_frame()
-            self._pending = rest
-            self._walker.leave(done, self._history.reach)
-            if result is None:
-                self.while_hidden()
-            else:
-                yield result
+        try:
+            while rest.legs:
+                self._check_open()
+                if self._pending is not rest:
+                    raise Sam2VideoError("this pass was given up when another one began")
+                try:
+                    result = self._walker.visit(rest)
+                except EndOfClip:  # a clip of unknown length, or shorter than its header says
+                    self._pending = rest = rest.after_leg()
+                    continue
+                done, rest = rest, rest.after_frame()
+                self._pending = rest
+                self._walker.leave(done, self._history.reach)
+                if result is None:
+                    self.while_hidden()
+                else:
+                    yield result
+        finally:
+            self._walker.rest()
 
     def remove(self, object_id: int) -> None:
         """Forget an object; the others stay as they are. PromptError if there is no such object."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from sam2_video.ahead import Lookahead
 from sam2_video.memory import MemoryPolicy
 from sam2_video.model.sam1 import AnyModel, check_model, with_memory
 from sam2_video.network import Network
 from sam2_video.session import Retain, SessionOptions, Size, VideoSession
-from sam2_video.sources import open_source
+from sam2_video.sources import VideoSource, open_source, shared
 from sam2_video.steps import Graphs, Steps
 from sam2_video.stream import VideoStream
 from sam2_video.transforms import FrameTransform, Resize
@@ -90,23 +91,29 @@ class VideoPredictor:
             graphs=graphs,
         )
 
-    def open(self, source: Any, *, retain: Retain = "all", video_size: Size | None = None) -> VideoSession:
+    def open(
+        self, source: Any, *, retain: Retain = "all", video_size: Size | None = None, ahead: int = 0
+    ) -> VideoSession:
         """Open a clip: a file, a folder of pictures, a list of (H, W, 3) uint8 RGB arrays, or a ready source.
 
         `retain`: "all" keeps what later corrections need (in host memory), "window" needs constant memory.
-        `video_size` (H, W) gives coordinates, masks and results another size than that of the frames.
-        Raises SourceError where there are no frames to be had.
+        `video_size` (H, W) gives coordinates, masks and results another size than that of the frames. Passes
+        over files read the next frames in a thread while one is tracked; `ahead` threads also encode them,
+        which pays for small models on a CPU with `torch.set_num_threads(1)`, see docs/performance.md. A ready
+        source is read only when a frame is asked for, unless it is a `SharedSource`. Raises SourceError where
+        there are no frames to be had.
         """
         options = SessionOptions(self.memory, retain, self.keep_corrections, video_size)
         network = self._network(offload=retain == "all")
-        return _opened(VideoSession(open_source(source), network, options), source)
+        clip = _open_shared(source, ahead)
+        return _opened(VideoSession(clip, network, options), source, ahead)
 
-    def resume(self, saved: str | Path | SavedSession, source: Any = None) -> VideoSession:
+    def resume(self, saved: str | Path | SavedSession, source: Any = None, *, ahead: int = 0) -> VideoSession:
         """Go on with a session that was saved, by the settings that it had.
 
-        `source`: the clip, where it is not found under the path by which it was opened. Raises DataError for
-        a file that cannot be read, SourceError for a clip that is missing or another one, CheckpointError for
-        other weights.
+        `source`: the clip, where it is not found under the path by which it was opened. `ahead`: see `open`.
+        Raises DataError for a file that cannot be read, SourceError for a clip that is missing or another
+        one, CheckpointError for other weights.
         """
         from sam2_video.saved import read_saved, restore_session
 
@@ -117,12 +124,12 @@ class VideoPredictor:
                 f"{kept.path} does not say where its clip ({kept.clip['name']}) is: give source="
             )
         try:
-            clip = open_source(path)
+            clip = _open_shared(path, ahead)
         except SourceError as error:
             hint = "" if source is not None else ". If the clip was moved, give source="
             raise SourceError(f"{error}{hint}") from error
         try:
-            return _opened(restore_session(kept, clip, self._network_of(kept)), path)
+            return _opened(restore_session(kept, clip, self._network_of(kept)), path, ahead)
         except BaseException:
             if clip is not source:
                 clip.close()
@@ -165,8 +172,15 @@ class VideoPredictor:
         return network
 
 
-def _opened(session: VideoSession, source: Any) -> VideoSession:
-    """Note where the clip of a session is, so that it can be opened again."""
+def _open_shared(source: Any, ahead: int) -> VideoSource:
+    """Open a clip, to be read ahead where nobody else has it."""
+    opened = open_source(source)
+    return opened if opened is source else shared(opened, Lookahead.of(ahead).frames + 2)
+
+
+def _opened(session: VideoSession, source: Any, ahead: int) -> VideoSession:
+    """Note where the clip of a session is, so that it can be opened again, and how far to look ahead."""
+    session.look_ahead(Lookahead.of(ahead))
     if isinstance(source, str | Path):
         session.origin = str(Path(source).resolve()) if Path(source).exists() else str(source)
     return session

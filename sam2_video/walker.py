@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from sam2_video.ahead import Ahead, Lookahead
 from sam2_video.aside import Shelf
 from sam2_video.passes import Leg, Pass
-from sam2_video.sources import VideoSource
+from sam2_video.sources import SharedSource, VideoSource
 from sam2_video.state import SessionOptions, Size
 from sam2_video.timeline import ObjectTrack, Outcome, Row, Way
 from sam2_video.types import FrameMemory, FrameResult, ImageFeatures, MaskPrediction, Prompt, Recall
@@ -56,20 +57,43 @@ class Walker:
     tracks: dict[int, ObjectTrack] = field(default_factory=dict)
     _features: OrderedDict[int, ImageFeatures] = field(default_factory=OrderedDict)
     _shelf: Shelf | None = None
+    _lookahead: Lookahead = field(default_factory=Lookahead)
+    _ahead: Ahead[Any] | None = None
 
     @property
     def size(self) -> Size:
         """(H, W) of coordinates, masks and results."""
         return self.options.video_size or self.source.size
 
+    def look_ahead(self, how: Lookahead) -> None:
+        """Read, and encode, the next frames of a pass while one is tracked, if the source can be shared."""
+        self.rest()
+        self._lookahead = how
+        self._ahead = None
+        if how.frames and isinstance(self.source, SharedSource):
+            make = self.driver.look if how.encoders else _as_it_is
+            self._ahead = Ahead(self.source.read, make, max(how.encoders, 1))
+
+    def rest(self) -> None:
+        """The walk is over, or waits: nobody looks ahead any more."""
+        if self._ahead is not None:
+            self._ahead.rest()
+
     def look(self, frame: int) -> ImageFeatures:
         """The features of a frame, from the last few or new."""
         if frame not in self._features:
-            self._features[frame] = self.driver.look(self.source.read(frame))
+            self._features[frame] = self._looked_at(frame)
             while len(self._features) > CACHED_FRAMES:
                 self._features.popitem(last=False)
         self._features.move_to_end(frame)
         return self._features[frame]
+
+    def _looked_at(self, frame: int) -> ImageFeatures:
+        if self._ahead is None:
+            return self.driver.look(self.source.read(frame))
+        found = self._ahead.take(frame)
+        features: ImageFeatures = found if self._lookahead.encoders else self.driver.look(found)
+        return features
 
     def show(self, frame: int, tracks: Sequence[ObjectTrack]) -> FrameResult:
         """Put what is known of some objects on one frame into a result."""
@@ -81,7 +105,7 @@ class Walker:
         Everything that was read is kept until `leave`, so that a frame can be done again.
         """
         leg, walked = rest.legs[0], self._walked(rest)
-        self._advance(leg.first, walked)
+        self._advance(leg, walked)
         self._set_aside(leg, [track for track, _ in walked])
         return self.show(leg.first, self._in_order()) if leg.shown else None
 
@@ -99,6 +123,7 @@ class Walker:
 
     def close(self) -> None:
         """Forget everything and close the source."""
+        self.rest()
         self.tracks.clear()
         self._features.clear()
         self._shelf = None
@@ -112,9 +137,9 @@ class Walker:
         tracks = [track for track in self._in_order() if track.can_be_tracked]
         return [(track, way) for track in tracks if (way := rest.way(track)) is not None]
 
-    def _advance(self, frame: int, walked: Sequence[tuple[ObjectTrack, Way]]) -> None:
+    def _advance(self, leg: Leg, walked: Sequence[tuple[ObjectTrack, Way]]) -> None:
         """Track every object that is neither settled nor tracked from what would be read now."""
-        moving = []
+        frame, moving = leg.first, []
         for track, way in walked:
             if not track.is_settled(frame):
                 selection = track.select(frame, way, self.source.count)
@@ -122,6 +147,7 @@ class Walker:
                 if not track.is_current(frame, recipe):
                     moving.append((track, track.bank.recall(selection), recipe))
         if moving:
+            self._announce(leg)
             features = self.look(frame)
             outcomes = self.driver.follow(features, [recall for _, recall, _ in moving])
             for (track, _, recipe), outcome in zip(moving, outcomes, strict=True):
@@ -131,6 +157,22 @@ class Walker:
         for track, way in walked:
             track.pass_by(frame, way)
 
+    def _announce(self, leg: Leg) -> None:
+        """Say what will be looked at next: this frame, and those ahead that not everyone is settled on."""
+        if self._ahead is None:
+            return
+        stop = leg.stop if leg.stop is not None else self.source.count
+        near = range(leg.first, leg.first + (self._lookahead.frames + 1) * leg.step, leg.step)
+        self._ahead.expect(
+            [
+                frame
+                for frame in near
+                if (stop is None or (stop - frame) * leg.step > 0)
+                and frame not in self._features
+                and not all(track.is_settled(frame) for track in self.tracks.values())
+            ]
+        )
+
     def _set_aside(self, leg: Leg, tracks: Sequence[ObjectTrack]) -> None:
         """Put on disk what is shown later, where it would be forgotten until then."""
         if leg.shown:
@@ -139,3 +181,7 @@ class Walker:
             self._shelf = self._shelf or Shelf()
             for track in tracks:
                 track.aside.put(leg.first, track.predictions[leg.first], self._shelf)
+
+
+def _as_it_is(rgb: Any) -> Any:
+    return rgb

@@ -405,18 +405,44 @@ def test_threads_are_those_that_the_run_began_with(
 ) -> None:
     place = words.index("--threads")
     del words[place : place + 2]
-    before = torch.get_num_threads()
+    monkeypatch.setattr("sam2_video.cli_threads.SMALL", 0)
+    before, used = torch.get_num_threads(), set()
+    append = ResultLog.append
+    monkeypatch.setattr(
+        ResultLog, "append", lambda *these: (used.add(torch.get_num_threads()), append(*these))
+    )
     try:
         with monkeypatch.context() as patch:
             stop_at(4, KeyboardInterrupt(), patch)
             torch.set_num_threads(2)
             assert call(words).code == 130
         torch.set_num_threads(1)
+        used.clear()
         done = call(words)
-        assert torch.get_num_threads() == 2
+        assert used == {2} and torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
     assert done.code == 0 and "going on with 2 CPU threads" in done.err
+
+
+def test_small_models_round_alike_however_many_threads_look_ahead(
+    call: Call, words: list[str], out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = words.index("--threads") + 1
+    words[place] = "3"
+    before = torch.get_num_threads()
+    try:
+        with monkeypatch.context() as patch:
+            stop_at(5, KeyboardInterrupt(), patch)
+            assert call(words).code == 130
+            assert json.loads((out / ".run" / "command.json").read_text())["threads"] == 1
+        assert call(words).code == 0
+        words[place] = "1"
+        whole, found = expected(call, words, tmp_path), files_of(out)
+    finally:
+        torch.set_num_threads(before)
+    del whole["run.json"], found["run.json"]
+    assert found == whole
 
 
 def test_other_versions_are_told(call: Call, words: list[str], broken_off: Path) -> None:

@@ -22,6 +22,7 @@ from sam2_video.sources.pages import count_pages
 from sam2_video.sources.pictures import read_picture
 from sam2_video.sources.remote import local_path, open_address
 from sam2_video.sources.selection import Selection, select
+from sam2_video.sources.shared import SharedSource, shared
 from sam2_video.sources.video import VideoFile
 from sam2_video.types import SourceError
 
@@ -33,6 +34,7 @@ __all__ = [
     "LiveSource",
     "PictureFiles",
     "Selection",
+    "SharedSource",
     "VideoFile",
     "VideoSource",
     "is_live",
@@ -40,6 +42,7 @@ __all__ = [
     "open_source",
     "read_picture",
     "select",
+    "shared",
 ]
 
 
