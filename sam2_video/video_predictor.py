@@ -33,6 +33,7 @@ from sam2_video.transforms import FrameTransform, Resize
 from sam2_video.types import (
     ABSENT_LOGIT,
     CheckpointError,
+    ConfigError,
     FrameMemory,
     FrameResult,
     ImageFeatures,
@@ -54,12 +55,12 @@ LOW_STRIDE = 4  # mask logits are a quarter of the model frame
 class VideoPredictor:
     """Track objects through clips with one model.
 
-    `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many
-    low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
-    result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
-    `SessionOptions`; they are there for comparing with the reference. Raises ValueError for a memory that
-    the model has no time codes for, ConfigError for a SAM 1 model, which has no memory, and for what is no
-    model.
+    `memory`: which memories a frame looks back at; None: as the model is configured. `fill_holes`: holes
+    and sprinkles up to this many low-resolution pixels are removed from results (never from memories).
+    `non_overlapping`: a pixel of a result belongs to one object at most. `resize`, `keep_corrections`: see
+    `FrameTransform` and `SessionOptions`; they are there for comparing with the reference. Raises ValueError
+    for a memory that the model has no time codes for, ConfigError for a configured one that cannot be, for a
+    SAM 1 model, which has no memory, and for what is no model.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class VideoPredictor:
         check_model(model, type(self).__name__)
         self.model = with_memory(model, "tracking").eval()
         recent = self.model.memory_slots - 1
-        self.memory = memory or MemoryPolicy(recent=recent)
+        self.memory = memory or _configured(self.model)
         if self.memory.recent > recent:
             raise ValueError(
                 f"recent={self.memory.recent} asks for more recent frames than the {recent} that this model "
@@ -171,11 +172,10 @@ class VideoPredictor:
             bool(saved.model.get("non_overlapping")),
             offload=saved.state.options.retain == "all",
         )
+        known = {"memory_pool": 1, **saved.model}  # files of before there was a choice do not say
         for key, found in network.settings().items():
-            if saved.model.get(key) != found:
-                what = (
-                    "other weights" if key == "weights" else f"{key} {saved.model.get(key)!r}, not {found!r}"
-                )
+            if known.get(key) != found:
+                what = "other weights" if key == "weights" else f"{key} {known.get(key)!r}, not {found!r}"
                 raise CheckpointError(
                     f"{saved.path} was saved with {what}; load the model that it began with"
                 )
@@ -257,6 +257,7 @@ class Network:
             "resize": self.transform.resize,
             "fill_holes": self.fill_holes,
             "non_overlapping": self.non_overlapping,
+            "memory_pool": self.model.memory_attention.pool,
             "shapes": self._shapes(),
         }
 
@@ -311,6 +312,20 @@ class Network:
             prompted=tuple(row.prompted for row in rows),
             info=tuple(row.info for row in rows),
         )
+
+
+def _configured(model: SAM2) -> MemoryPolicy:
+    """The policy that the configuration of a model asks for. Raises ConfigError."""
+    asked = {"recent": model.memory_slots - 1, **model.memory_policy}
+    if wrong := [key for key, value in asked.items() if type(value) is not int]:
+        raise ConfigError(f"memory.{wrong[0]} must be a whole number, got {asked[wrong[0]]!r}")
+    if asked["recent"] >= model.memory_slots:
+        most = model.memory_slots - 1
+        raise ConfigError(f"memory.recent={asked['recent']}, but this model has time codes for {most} frames")
+    try:
+        return MemoryPolicy(**asked)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the model's memory settings cannot be used: {error}") from error
 
 
 def _opened(session: VideoSession, source: Any) -> VideoSession:
