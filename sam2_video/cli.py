@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -190,13 +190,22 @@ app.command(epilog=cli_annotate.EXAMPLES)(cli_annotate.annotate)
 app.command(epilog=cli_app.EXAMPLES)(cli_app.app)
 
 
-@app.command(epilog="Example:\n\nsam2-video benchmark --model sam2.1_hiera_tiny --against transformers")
+@app.command(
+    epilog="Examples:\n\nsam2-video benchmark --model sam2.1_hiera_tiny --against transformers\n\n"
+    "sam2-video benchmark --objects 1,8 memory.pool=2"
+)
 def benchmark(
+    overrides: o.Overrides = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="A packaged model; random weights.")] = "nano",
     size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the model frame.")] = None,
     objects: Annotated[str, typer.Option(metavar="N,...", help="How many objects are tracked.")] = "1",
     dtypes: Annotated[str, typer.Option(metavar="TYPE,...", help="Of the network.")] = "float32,bfloat16",
-    against: Annotated[Literal["none", "transformers"], typer.Option(help="Whom to compare with.")] = "none",
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="PEER,...", help="Whom to compare with: transformers, reference (its package), or none."
+        ),
+    ] = "none",
     rounds: Annotated[int, typer.Option(min=1, help="Frames that count, of each.")] = 5,
     device: o.Device = None,
     threads: o.Threads = None,
@@ -205,7 +214,8 @@ def benchmark(
     from sam2_video.cli_benchmark import benchmark as run
     from sam2_video.cli_benchmark import parse_options
 
-    for line in run(parse_options(model, size, objects, dtypes, against, rounds, device, threads)):
+    more = checked_overrides(overrides)
+    for line in run(parse_options(model, size, objects, dtypes, against, rounds, device, threads, more)):
         typer.echo(line)
 
 

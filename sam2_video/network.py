@@ -135,6 +135,7 @@ class Network:
             "resize": self.transform.resize,
             "fill_holes": self.fill_holes,
             "non_overlapping": self.non_overlapping,
+            "memory_pool": self.model.memory_attention.pool,
             "shapes": self._shapes(),
         }
 

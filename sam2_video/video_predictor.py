@@ -20,23 +20,25 @@ from sam2_video.stream import VideoStream
 from sam2_video.transforms import FrameTransform, Resize
 from sam2_video.types import (
     CheckpointError,
+    ConfigError,
     SourceError,
 )
 
 if TYPE_CHECKING:
+    from sam2_video.model.sam2 import SAM2
     from sam2_video.saved import SavedSession
 
 
 class VideoPredictor:
     """Track objects through clips with one model.
 
-    `memory`: which memories a frame looks back at. `fill_holes`: holes and sprinkles up to this many
-    low-resolution pixels are removed from results (never from memories). `non_overlapping`: a pixel of a
-    result belongs to one object at most. `resize`, `keep_corrections`: see `FrameTransform` and
-    `SessionOptions`; they are there for comparing with the reference. `graphs`: on a CUDA device "auto"
-    replays what settles as CUDA graphs, "off" asks for each operation. Raises ValueError for a memory that
-    the model has no time codes for, ConfigError for a SAM 1 model, which has no memory, and for what is no
-    model.
+    `memory`: which memories a frame looks back at; None: as the model is configured. `fill_holes`: holes
+    and sprinkles up to this many low-resolution pixels are removed from results (never from memories).
+    `non_overlapping`: a pixel of a result belongs to one object at most. `resize`, `keep_corrections`: see
+    `FrameTransform` and `SessionOptions`; they are there for comparing with the reference. `graphs`: on a
+    CUDA device "auto" replays what settles as CUDA graphs, "off" asks for each operation. Raises ValueError
+    for a memory that the model has no time codes for, ConfigError for a configured one that cannot be, for a
+    SAM 1 model, which has no memory, and for what is no model.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class VideoPredictor:
         check_model(model, type(self).__name__)
         self.model = with_memory(model, "tracking").eval()
         recent = self.model.memory_slots - 1
-        self.memory = memory or MemoryPolicy(recent=recent)
+        self.memory = memory or _configured(self.model)
         if self.memory.recent > recent:
             raise ValueError(
                 f"recent={self.memory.recent} asks for more recent frames than the {recent} that this model "
@@ -161,15 +163,28 @@ class VideoPredictor:
             offload=saved.state.options.retain == "all",
             shared_steps=self._steps,
         )
+        known = {"memory_pool": 1, **saved.model}  # files of before there was a choice do not say
         for key, found in network.settings().items():
-            if saved.model.get(key) != found:
-                what = (
-                    "other weights" if key == "weights" else f"{key} {saved.model.get(key)!r}, not {found!r}"
-                )
+            if known.get(key) != found:
+                what = "other weights" if key == "weights" else f"{key} {known.get(key)!r}, not {found!r}"
                 raise CheckpointError(
                     f"{saved.path} was saved with {what}; load the model that it began with"
                 )
         return network
+
+
+def _configured(model: SAM2) -> MemoryPolicy:
+    """The policy that the configuration of a model asks for. Raises ConfigError."""
+    asked = {"recent": model.memory_slots - 1, **model.memory_policy}
+    if wrong := [key for key, value in asked.items() if type(value) is not int]:
+        raise ConfigError(f"memory.{wrong[0]} must be a whole number, got {asked[wrong[0]]!r}")
+    if asked["recent"] >= model.memory_slots:
+        most = model.memory_slots - 1
+        raise ConfigError(f"memory.recent={asked['recent']}, but this model has time codes for {most} frames")
+    try:
+        return MemoryPolicy(**asked)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the model's memory settings cannot be used: {error}") from error
 
 
 def _open_shared(source: Any, ahead: int) -> VideoSource:

@@ -6,6 +6,7 @@ the memory of the second is then taken for that of all frames up to there, which
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,10 +35,13 @@ class Contestant(Protocol):
         """Track one frame; returns low-resolution logits (N, h, w)."""
 
 
-def stand_in(name: str, size: int | None, dtype: torch.dtype, device: str = "cpu") -> SAM2:
+def stand_in(
+    name: str, size: int | None, dtype: torch.dtype, device: str = "cpu", overrides: Sequence[str] = ()
+) -> SAM2:
     """A model with random weights: they change no arithmetic. Raises ConfigError for one without memory."""
     torch.manual_seed(0)
-    model = with_memory(build_model(name, [] if size is None else [f"image_size={size}"]), "tracking")
+    sized = [] if size is None else [f"image_size={size}"]
+    model = with_memory(build_model(name, [*sized, *overrides]), "tracking")
     with torch.no_grad():  # every object present: of those that are not, all masks are alike
         model.get_parameter(PRESENCE).fill_(10.0)
     return model.to(device, dtype).eval()

@@ -90,7 +90,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return torch.as_tensor(self.proj(pixels)).permute(0, 2, 3, 1)  # (B, 3, S, S) -> (B, S/4, S/4, C)
+        # (B, 3, S, S) -> (B, S/4, S/4, C), channels last in memory, too: each norm and product would copy it
+        return torch.as_tensor(self.proj(pixels)).permute(0, 2, 3, 1).contiguous()
 
 
 class Hiera(nn.Module):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from sam2_video.model.layers import MLP, Attention, LayerNorm2d, to_grid, to_tokens
 
@@ -120,7 +121,7 @@ class MaskDecoder(nn.Module):
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(sparse), -1, -1), sparse), dim=1)
         mixed, grid = self.transformer(tokens, to_tokens(pixels + dense), to_tokens(code))
-        iou = self.iou_prediction_head(mixed[:, 1]).sigmoid()
+        iou = in_float32(self.iou_prediction_head, mixed[:, 1]).sigmoid()
         rows = sure_rows(iou, least_iou)
         if rows is not None:  # before masks are made, which is half of the work
             mixed, grid, iou = mixed[rows], grid[rows], iou[rows]
@@ -130,7 +131,7 @@ class MaskDecoder(nn.Module):
             logits=decoded_masks(self.output_hypernetworks_mlps, mask_tokens, upscaled),
             iou=iou,
             tokens=mask_tokens,
-            presence=self.pred_obj_score_head(mixed[:, 0])[:, 0],
+            presence=in_float32(self.pred_obj_score_head, mixed[:, 0])[:, 0],
             rows=rows,
         )
 
@@ -140,6 +141,18 @@ class MaskDecoder(nn.Module):
         quarter, half = fine
         x = F.gelu(norm(first(grid) + half))
         return F.gelu(second(x) + quarter)
+
+
+def in_float32(head: nn.Module, x: Tensor) -> Tensor:
+    """What a small network makes of x, reckoned in float32 whatever type its weights have.
+
+    Its outcome decides: the candidate with the highest predicted IoU is taken, an object is there or not. In
+    bfloat16 IoUs near 0.9 are 0.004 apart, so that candidates tie, and a tie falls to the first.
+    """
+    if x.dtype == torch.float32:
+        return torch.as_tensor(head(x))
+    weights = {name: weight.float() for name, weight in head.named_parameters()}
+    return torch.as_tensor(functional_call(head, weights, x.float()))
 
 
 def sure_rows(iou: Tensor, least: float | None) -> Tensor | None:

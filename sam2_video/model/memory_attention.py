@@ -7,10 +7,15 @@ What is written here computes what the paper's layers do, in another order:
 * A key is the sum of a part that depends on a memory alone and one that depends on its slot alone. The first
   is made once for each memory (`memory_keys`), the second once for a model and a grid.
 * Channels of queries and keys are reordered, see `pairs_apart`.
+
+With `pool` 2 it computes something else, faster: 2 x 2 cells of a memory become one. Its key is the mean of
+their turned keys, its value that of their values, and it counts four times: what the sum over the four comes
+to where their scores differ little.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +30,7 @@ from sam2_video.model.layers import Attention, Linear, merge_heads, split_heads
 from sam2_video.model.position import GridTable, axial_rope, pairs_apart, rotate
 
 POSITION_SCALE = 0.1  # the released weights were trained with the frame's position at a tenth of its size
+POOLS = (1, 2)  # a grid has an even number of rows and columns at every picture side that is allowed
 
 Weights = tuple[Tensor, Tensor]  # of a linear layer: (C', C) and (C',)
 Keys = Sequence[Tensor] | Tensor  # of a memory: per object (layers, N, C), apart or (B, layers, N, C)
@@ -85,12 +91,15 @@ class CrossAttention(RoPEAttention):
         self._slots = Derived(self._turned_codes)
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, memory: MemoryTokens, layer: int, table: Tensor
+        self, x: Tensor, memory: MemoryTokens, layer: int, tables: Tables
     ) -> Tensor:
         """x (1 or B, N, C) -> (B, N, C)."""
-        keys = split_heads(self._all_keys(memory, layer, table), self.heads)
+        keys = split_heads(self._all_keys(memory, layer, tables.memory), self.heads)
         values = memory.values[:, None].expand(-1, self.heads, -1, -1).transpose(-2, -1)
-        mixed = merge_heads(attend(self.queries(x, table), keys, values))  # (B, N, heads * M)
+        counts = tables.log_counts(memory, x)
+        if counts is not None:
+            counts = counts.expand(len(keys), self.heads, x.shape[1], -1)
+        mixed = merge_heads(attend(self.queries(x, tables.frame), keys, values, counts))  # (B, N, heads * M)
         parts = self.v_proj.weight, self.v_proj.bias, self.out_proj.weight, self.out_proj.bias
         return linear(mixed, *self._out(*parts))
 
@@ -115,6 +124,23 @@ class CrossAttention(RoPEAttention):
         """(S, N, C): what each slot adds to keys."""
         projected = split_heads((codes @ pairs_apart(weight, self.heads).T)[:, None], self.heads)
         return merge_heads(rotate(projected.expand(-1, -1, table.cells, -1), table.table))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rotary tables of a frame's cells (2, N, D/2), and of memories', where `pool` 2 makes one of four."""
+
+    frame: Tensor
+    memory: Tensor
+    pool: int = 1
+
+    def log_counts(self, memory: MemoryTokens, like: Tensor) -> Tensor | None:
+        """(1, 1, 1, K): logarithms of how often each key counts; None where all count once."""
+        if self.pool == 1:
+            return None
+        counts = like.new_zeros(memory.values.shape[-1])
+        counts[: len(memory.keys) * self.memory.shape[1]] = 2 * math.log(self.pool)
+        return counts[None, None, None]
 
 
 @dataclass(frozen=True)
@@ -147,9 +173,9 @@ class MemoryAttentionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, memory: MemoryTokens, layer: int, table: Tensor) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), table)
-        x = x + self.cross_attn_image(self.norm2(x), memory, layer, table)
+    def forward(self, x: Tensor, memory: MemoryTokens, layer: int, tables: Tables) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), tables.frame)
+        x = x + self.cross_attn_image(self.norm2(x), memory, layer, tables)
         return torch.add(x, self.linear2(self.linear1(self.norm3(x), "relu")))
 
 
@@ -157,34 +183,61 @@ class MemoryAttention(nn.Module):
     """A stack of layers that lets a frame's tokens look at what is remembered."""
 
     def __init__(
-        self, *, width: int, memory_width: int, num_layers: int, hidden: int = 2048, heads: int = 1
+        self,
+        *,
+        width: int,
+        memory_width: int,
+        num_layers: int,
+        hidden: int = 2048,
+        heads: int = 1,
+        pool: int = 1,
     ) -> None:
         super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"pool makes one memory cell of pool x pool; 1 or 2, got {pool!r}")
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(width=width, memory_width=memory_width, hidden=hidden, heads=heads)
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
         self.hidden = hidden
+        self.pool = pool
         self._rope = GridTable(partial(axial_rope, channels=width // heads))
+        # A slot's code is the same in all cells: the mean of it turned is it turned by the mean.
+        self._pooled_rope = GridTable(
+            lambda *grid: pooled(axial_rope(*grid, channels=width // heads), grid, pool)
+        )
 
     def forward(self, x: Tensor, position: Tensor, memory: MemoryTokens, grid: tuple[int, int]) -> Tensor:
         """Condition a frame's tokens x (1 or B, N, C) with their position (1, N, C) -> (B, N, C).
 
         Until they look at memories the tokens of a frame are the same for all objects: a batch of 1 does.
         """
-        table = self._rope(*grid, like=x)
+        frame = self._rope(*grid, like=x)
+        tables = Tables(frame, frame if self.pool == 1 else self._pooled_rope(*grid, like=x), self.pool)
         x = x + POSITION_SCALE * position
         for index, layer in enumerate(self.layers):
-            x = layer(x, memory, index, table)
+            x = layer(x, memory, index, tables)
         out: Tensor = self.norm(x)
         return out
 
     def memory_keys(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Make what all layers need of a memory: cells with their position (B, N, M) -> (B, layers, N, C)."""
+        """Make what all layers need of a memory: cells with their position (B, N, M) -> (B, layers, N, C).
+
+        With `pool` 2 there are a quarter as many.
+        """
         table = self._rope(*grid, like=tokens)
         cross = (cast(MemoryAttentionLayer, layer).cross_attn_image for layer in self.layers)
-        return torch.stack([attention.keys(tokens, table) for attention in cross], dim=1)
+        return torch.stack([pooled(one.keys(tokens, table), grid, self.pool) for one in cross], dim=1)
+
+
+def pooled(cells: Tensor, grid: tuple[int, ...], side: int) -> Tensor:
+    """(..., h * w, C) -> (..., h * w / side^2, C): means over side x side cells of a grid (h, w)."""
+    if side == 1:
+        return cells
+    rows, columns = grid
+    blocks = torch.unflatten(cells, -2, (rows // side, side, columns // side, side))
+    return blocks.mean(dim=(-4, -2)).flatten(-3, -2)
 
 
 def _apart(weight: Tensor, bias: Tensor, heads: int) -> Weights:

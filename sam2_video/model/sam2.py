@@ -7,8 +7,10 @@ frame k steps back uses row k - 1, a prompted frame the last row); `obj_ptr` is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +57,8 @@ class SAM2(nn.Module):
     """Parts and glue parameters of SAM 2 (arXiv 2408.00714); `version` is "2.0" or "2.1".
 
     Works at any picture side that is a multiple of 32, whatever `image_size` it was built for: every table is
-    sized by the features that come in. `image_size` is the side that predictors resize to.
+    sized by the features that come in. `image_size` is the side that predictors resize to, `memory_policy`
+    what they take for `MemoryPolicy` where nothing else is said; None among its values says nothing.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class SAM2(nn.Module):
         memory_width: int,
         memory_slots: int,
         version: str,
+        memory_policy: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_image_size(image_size)
@@ -84,6 +88,7 @@ class SAM2(nn.Module):
         self.image_size = image_size
         self.width = width
         self.memory_width = memory_width
+        self.memory_policy = {k: v for k, v in (memory_policy or {}).items() if v is not None}
         self.image_encoder = ImageEncoder(trunk, neck)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = memory_attention
@@ -246,7 +251,9 @@ class SAM2(nn.Module):
     def _memory_tokens(self, recall: Recall, grid: tuple[int, int]) -> MemoryTokens:
         """Put a recall of N objects into the form that memory attention reads."""
         known = [past.keys if past.keys is not None else self.batch_keys(past) for _, past in recall.masks]
-        values = [past.features.to(self.dtype).flatten(2) for _, past in recall.masks]  # (N, M, h * w)
+        pool = self.memory_attention.pool
+        maps = [past.features.to(self.dtype) for _, past in recall.masks]
+        values = [(one if pool == 1 else F.avg_pool2d(one, pool)).flatten(2) for one in maps]  # (N, M, cells)
         count = len((recall.masks or recall.pointers)[0][1].pointer)
         placeless = self.maskmem_tpos_enc.new_zeros((count, 0, self.memory_width))
         if recall.pointers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sam2_video.memory import MemoryPolicy
 from sam2_video.session import VideoSession
 from sam2_video.types import FrameResult
 from sam2_video.video_predictor import VideoPredictor
-from tests.contracts.golden import REFERENCE, GoldenCase, disc, golden_model, golden_names, load_case
+from tests.contracts.golden import (
+    GoldenCase,
+    begin_pass,
+    do_step,
+    golden_model,
+    golden_names,
+    golden_policy,
+    jpeg_folder,
+    load_case,
+)
 from tests.paths import needs_shared
 
 # Logits (99.9 % of the pixels), presence and pointer of the first prompted frame, and of the one after it.
@@ -49,38 +56,17 @@ def test_folder_agrees_end_to_end(tmp_path: Path) -> None:
     assert play(case, jpeg_folder(case, tmp_path), "bicubic_pil") == 20
 
 
-def jpeg_folder(case: GoldenCase, folder: Path) -> Path:
-    """As many frames as the case saw: pointers' time is measured in the clip's length."""
-    count = 1 + max(max(frames) for key, frames in case.arrays.items() if key.endswith("/frames"))
-    for file in sorted((REFERENCE / "frames" / "bedroom").glob("*.jpg"))[:count]:
-        shutil.copy(file, folder)
-    return folder
-
-
 def play(case: GoldenCase, source: Any, resize: Any) -> int:
     """Do the steps of a case; compare all frames that come out, and count the comparisons."""
-    policy = MemoryPolicy()
-    for override in case.meta["extra"]:
-        if override.startswith("++model.max_cond_frames_in_attn="):
-            policy = MemoryPolicy(prompted=int(override.split("=")[1]))
-        else:
-            assert override == "++model.add_all_frames_to_correct_as_cond=true"  # our normal rule
-    predictor = VideoPredictor(golden_model(case.meta), memory=policy, resize=resize)
+    predictor = VideoPredictor(golden_model(case.meta), memory=golden_policy(case), resize=resize)
     height, width = case.meta["video_size"]
     compared = 0
     with predictor.open(source, video_size=(height, width)) as session:
         for number, (kind, *values) in enumerate(case.meta["steps"]):
             if kind == "propagate":
                 compared += compare_pass(case, number, session, *values)
-            elif kind == "points":
-                session.prompt(frame=values[0], object_id=values[1], points=values[2], labels=values[3])
-            elif kind == "box":
-                session.prompt(frame=values[0], object_id=values[1], box=values[2])
-            elif kind == "mask":
-                session.prompt(frame=values[0], object_id=values[1], mask=disc((height, width), *values[2]))
             else:
-                assert kind == "remove"
-                session.remove(values[0])
+                do_step(session, case, kind, values)
     return compared
 
 
@@ -88,14 +74,8 @@ def compare_pass(
     case: GoldenCase, number: int, session: VideoSession, start: int | None, count: int | None, reverse: bool
 ) -> int:
     order, compared = [], 0
-    prompted = min(frame for i in session.objects for frame in session.track(i).prompts)
-    start = prompted if start is None else start
-    stop = None
-    if count is not None:  # the reference counts the frames after the first one
-        stop = start - count - 1 if reverse else start + count + 1
-        stop = None if stop < 0 else min(stop, session.frame_count or stop)
     first_pass = [step[0] for step in case.meta["steps"]].index("propagate") == number
-    for result in session.propagate("backward" if reverse else "forward", start=start, stop=stop):
+    for result in begin_pass(session, start, count, reverse):
         bounds = LATER
         if first_pass and len(order) < 2:
             bounds = dict.fromkeys(LATER, FIRST if not order else NEXT)

@@ -13,12 +13,14 @@ from sam2_video.model.memory_attention import POSITION_SCALE, MemoryAttention, M
 from sam2_video.model.position import axial_rope
 from tests.model.conftest import Draw
 
-WIDTH, MEMORY, GRID = 16, 4, (3, 5)
+WIDTH, MEMORY, GRID = 16, 4, (4, 6)
 CELLS = GRID[0] * GRID[1]
 
 
-def attention(draw: Draw, heads: int, layers: int = 2) -> MemoryAttention:
-    made = MemoryAttention(width=WIDTH, memory_width=MEMORY, num_layers=layers, hidden=24, heads=heads)
+def attention(draw: Draw, heads: int, layers: int = 2, pool: int = 1) -> MemoryAttention:
+    made = MemoryAttention(
+        width=WIDTH, memory_width=MEMORY, num_layers=layers, hidden=24, heads=heads, pool=pool
+    )
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(draw(*parameter.shape) / max(parameter[0].numel(), 1) ** 0.5)
@@ -33,15 +35,34 @@ def turned(x: Tensor, heads: int) -> Tensor:
     return torch.view_as_real(number * torch.complex(*table)).flatten(-2)
 
 
-def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    weights = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(-2)
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, counts: Tensor | None = None) -> Tensor:
+    """`counts` (K,): how many keys each one stands for."""
+    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).exp()
+    weights = weights if counts is None else weights * counts
+    return (weights @ v / weights.sum(dim=-1, keepdim=True)).transpose(1, 2).flatten(-2)
+
+
+def means(x: Tensor, grids: int, pool: int) -> Tensor:
+    """(B, heads, K, D): cells of each of the first grids, joined by pool x pool; the rest stays."""
+    blocks = (GRID[0] // pool, pool, GRID[1] // pool, pool)
+    parts = [x[:, :, CELLS * g : CELLS * (g + 1)].unflatten(2, blocks) for g in range(grids)]
+    return torch.cat([*(p.mean(dim=(3, 5)).flatten(2, 3) for p in parts), x[:, :, CELLS * grids :]], dim=2)
 
 
 def as_described(
-    made: MemoryAttention, x: Tensor, position: Tensor, memory: Tensor, code: Tensor, grids: int, heads: int
+    made: MemoryAttention,
+    x: Tensor,
+    position: Tensor,
+    memory: Tensor,
+    code: Tensor,
+    grids: int,
+    heads: int,
+    pool: int = 1,
 ) -> Tensor:
     """memory (B, K, M): whole grids, then tokens without a place; `code` (1, K, M) is added to keys alone."""
+    few = CELLS * grids // pool**2
+    counts = torch.ones(few + memory.shape[1] - CELLS * grids)
+    counts[:few] = pool**2
     x = x + POSITION_SCALE * position
     for layer in made.layers:
         own, cross = layer.self_attn, layer.cross_attn_image
@@ -53,9 +74,9 @@ def as_described(
         placed = [turned(keys[:, CELLS * g : CELLS * (g + 1)], heads) for g in range(grids)]
         rest = keys[:, CELLS * grids :].unflatten(-1, (heads, -1)).transpose(1, 2)
         value = cross.v_proj(memory).unflatten(-1, (heads, -1)).transpose(1, 2)
-        mixed = softmax_attention(
-            turned(cross.q_proj(layer.norm2(x)), heads), torch.cat((*placed, rest), dim=2), value
-        )
+        every_key = means(torch.cat((*placed, rest), dim=2), grids, pool)
+        queries = turned(cross.q_proj(layer.norm2(x)), heads)
+        mixed = softmax_attention(queries, every_key, means(value, grids, pool), counts)
         x = x + cross.out_proj(mixed)
         x = x + layer.linear2(F.relu(layer.linear1(layer.norm3(x))))
     return torch.as_tensor(made.norm(x))
@@ -74,7 +95,7 @@ def ours(
     grids = len(slots)
     parts = [memory[:, CELLS * g : CELLS * (g + 1)] for g in range(grids)]
     tokens = MemoryTokens(
-        memory.transpose(1, 2),
+        means(memory[:, None], grids, made.pool)[:, 0].transpose(1, 2),
         [made.memory_keys(part + place, GRID).unbind() for part in parts],
         slots,
         codes,
@@ -101,6 +122,27 @@ def test_it_is_what_the_paper_describes(heads: int, pointers: int, gradients: bo
         left, right = (torch.autograd.grad((out * weight).sum(), parameters) for out in (found, expected))
         for one, other in zip(left, right, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("pointers", [0, 6])
+@pytest.mark.parametrize("heads", [1, 2])
+@torch.no_grad()
+def test_pooled_memories_are_means_that_count_four_times(heads: int, pointers: int, draw: Draw) -> None:
+    made, slots = attention(draw, heads, pool=2), [2, 0]
+    x, position = draw(2, CELLS, WIDTH), draw(1, CELLS, WIDTH)
+    memory, place = draw(2, CELLS * len(slots) + pointers, MEMORY), draw(1, CELLS, MEMORY)
+    codes, pointer_code = draw(4, MEMORY), draw(pointers, MEMORY)
+    code = torch.cat([*(place + codes[slot] for slot in slots), pointer_code[None]], dim=1)
+    found = ours(made, x, position, memory, place, slots, codes, pointer_code)
+    whole = as_described(made, x, position, memory, code, len(slots), heads)
+    expected = as_described(made, x, position, memory, code, len(slots), heads, pool=2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (whole - expected).abs().max() > 0.01
+
+
+def test_only_pools_that_fit_every_grid() -> None:
+    with pytest.raises(ValueError, match="1 or 2, got 3"):
+        MemoryAttention(width=WIDTH, memory_width=MEMORY, num_layers=1, pool=3)
 
 
 @torch.no_grad()
