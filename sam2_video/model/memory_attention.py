@@ -205,7 +205,7 @@ class MemoryAttention(nn.Module):
         self._rope = GridTable(partial(axial_rope, channels=width // heads))
         # A slot's code is the same in all cells: the mean of it turned is it turned by the mean.
         self._pooled_rope = GridTable(
-            lambda *grid: pooled(axial_rope(*grid, channels=width // heads), grid, pool)
+            lambda high, wide: pooled(axial_rope(high, wide, channels=width // heads), (high, wide), pool)
         )
 
     def forward(self, x: Tensor, position: Tensor, memory: MemoryTokens, grid: tuple[int, int]) -> Tensor:
