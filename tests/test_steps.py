@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,6 +64,13 @@ def test_the_distance_of_a_prompt_is_no_part_of_a_layout() -> None:
         steps = predictor._steps
         # The layout settles on frame 16; two more are run as they are.
         assert steps.follow.replays == 22 - 1 - 15 - 2
+
+
+def test_a_predictor_can_be_copied() -> None:
+    predictor = VideoPredictor(toy_model(), graphs="off")
+    for copied in (copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):
+        steps = copied._steps
+        assert steps._model is copied.model is not predictor.model and steps._graphs == "off"
 
 
 def test_graphs_are_auto_or_off() -> None:
