@@ -15,11 +15,12 @@ from sam2_video.compat.notes import CompatError, explain
 from sam2_video.compat.prompts import as_clicks, as_mask
 from sam2_video.memory import MemoryPolicy
 from sam2_video.model.sam2 import SAM2
+from sam2_video.network import LOW_STRIDE
 from sam2_video.postprocess import fill_holes
 from sam2_video.sources import read_picture
 from sam2_video.transforms import Resize
 from sam2_video.types import ABSENT_LOGIT, Prompt, PromptError, upsample_logits
-from sam2_video.video_predictor import LOW_STRIDE, VideoPredictor
+from sam2_video.video_predictor import VideoPredictor
 
 JPEG_TYPES = (".jpg", ".jpeg")
 LOSER_LOGIT = -10.0  # at most this much, where another object has the pixel
