@@ -31,6 +31,7 @@ class Steps:
         if graphs not in ("auto", "off"):
             raise ValueError(f'graphs is {graphs!r}; choose "auto" or "off"')
         self._model = model
+        self._graphs: Graphs = graphs
         on_cuda = model.device.type == "cuda"
         recorders = [record or (CudaRecorder() if graphs == "auto" and on_cuda else None) for _ in range(2)]
         parameters = list(model.parameters())
@@ -41,6 +42,10 @@ class Steps:
         self.look = Replayed(self._look, record=recorders[0], weights=weights)
         self.follow = Replayed(self._follow, record=recorders[1], weights=weights)
         self._stream: Any = torch.cuda.Stream(model.device) if on_cuda else None  # type: ignore[no-untyped-call]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies record for themselves: graphs and streams cannot be copied."""
+        return Steps, (self._model, self._graphs)
 
     def encode(self, pixels: Any) -> ImageFeatures:
         """Encode what `pixels()` returns, (1, 3, S, S); on a CUDA device it is waited for by `wait`."""

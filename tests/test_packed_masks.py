@@ -65,10 +65,12 @@ def test_who_does_not_claim_a_pixel_never_wins_it(monkeypatch: pytest.MonkeyPatc
     found = result(3, (40, 40))
     claims = np.zeros((3, 40, 40), dtype=bool)
     claims[1:] = True
+    claims[0, :, :10] = True
     object.__setattr__(found, "logits", torch.stack([torch.full((32, 32), v) for v in (9.0, -0.1, -0.2)]))
     found.__dict__["masks"] = claims
     contested, rows = found.contested()
-    assert contested.all() and (rows == 1).all()
+    winners = rows.reshape(40, 40)
+    assert contested.all() and (winners[:, :10] == 0).all() and (winners[:, 10:] == 1).all()
 
 
 @pytest.mark.slow
