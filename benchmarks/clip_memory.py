@@ -1,7 +1,7 @@
 """Does `sam2-video track` take more memory for a longer clip, and as much as it says beforehand?
 
     python benchmarks/clip_memory.py [--model nano] [--size 1920x1080] [--lengths 50 100 200 1000]
-        [--objects 1] [--dtype float32] [--save masks] [overrides ...]
+        [--objects 1] [--dtype float32] [--save masks] [--threads 2] [overrides ...]
 
 Makes an mp4 of moving squares over noise of the given size, runs the command as a user would, each length in
 a process of its own, and prints its peak resident memory, as a ratio to the first length and to what the
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--save", default="masks")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
@@ -97,6 +98,7 @@ def main() -> None:
         model = weights_for(args.model, args.overrides, Path(folder))
         own = args.overrides if model == args.model else []
         words = [str(clip), *own, *clicks, "--model", model, "--dtype", args.dtype, "--save", args.save]
+        words += ["--threads", str(args.threads)]
         first = None
         for length in args.lengths:
             seconds, peak = track([*words, "--stop", str(length)], out)
