@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_video.ahead import Lookahead
+from sam2_video.cli_footprint import foreseen, tell_memory
 from sam2_video.cli_journal import Journal
 from sam2_video.cli_prompts import PlacedPrompt, check_bounds
 from sam2_video.cli_run import (
@@ -128,7 +129,9 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
         predictor = VideoPredictor(load(run.model))
         ahead = Lookahead.of(stack.enter_context(arranged(run.model, predictor.model)))
         clip = shared(clip, ahead.frames + 2)
-        info = run.record()
+        memory = foreseen(predictor, clip, run.prompts, run.options, ahead)
+        tell_memory(memory, run.model, say)
+        info = run.record() | {"memory_mib": memory.record()}
         made_of = {"clip": clip_fingerprint(clip), "weights": info["model"]["sha256"]}
         resumed, goes_on = _resumed(predictor, clip, journal, run, made_of, say) if goes_on else (None, False)
         with _begun(predictor, clip, run) if resumed is None else resumed as session:

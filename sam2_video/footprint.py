@@ -1,7 +1,7 @@
 """What a session will take of the memory, told before its first frame is tracked.
 
-Sums over what is kept, from shapes alone: an estimate, rather too high. Nothing in it grows with the clip, but
-the memories of a session that retains all of them.
+Sums over what is kept, from shapes alone: an estimate, rather too high. Nothing in it grows with the clip,
+but the memories of a session that retains all of them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from sam2_video.state import Retain, Size
 from sam2_video.walker import CACHED_FRAMES
 
 MIB = 2**20
-LIBRARIES = 270 * MIB  # Python, PyTorch, OpenCV and PyAV once they are loaded, on Linux
+LIBRARIES = 320 * MIB  # Python, PyTorch, OpenCV, PyAV and Hydra once a model is loaded, on Linux
+SCRATCH = 24 * MIB  # that libraries keep for each thread that encodes
 FINE_STRIDE = 4  # of mask logits and of the first stage of the trunk
-STAGE_COPIES = 12  # of the first stage's tokens, the largest of the trunk: queries, keys, values, hidden layer
+STAGE_COPIES = (
+    12  # of the first stage's tokens, the largest of the trunk: queries, keys, values, hidden layer
+)
 DECODER_FRAMES = 12  # that a video decoder holds in 4:2:0
 ENCODER_FRAMES = 24  # and a video encoder
-PICTURES = 6  # of a frame that is written: label map, masks on it, pictures of masks and of the overlay
+PICTURES = 20  # of a frame that is written, of 4 bytes a pixel: label map, who wins where masks meet, overlay
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def footprint(
     height, width = clip.size
     pixels, encoders = height * width, max(ahead.encoders, 1)
     videos = 1.5 * pixels * (DECODER_FRAMES + ENCODER_FRAMES * clip.videos)
-    looked_at = _encoding(model) + 28 * pixels  # a frame as float32, twice, until it is resized
+    looked_at = SCRATCH + _encoding(model) + 28 * pixels  # a frame as float32, twice, until it is resized
     follows = min(clip.objects, batch) * model.object_bytes
     return Footprint(
         libraries=LIBRARIES,

@@ -146,6 +146,11 @@ class VideoPredictor:
         options = SessionOptions(self.memory, "window", self.keep_corrections)
         return VideoStream(self._network(), options, frame_count)
 
+    @property
+    def batch_size(self) -> int:
+        """How many objects go through the network at once."""
+        return self._network().batch_size
+
     def _network(self, *, offload: bool = False) -> Network:
         """What sessions of this predictor drive."""
         return Network(

@@ -182,7 +182,10 @@ def pack(result: FrameResult) -> bytes:
 
 
 def unpack(content: bytes) -> FrameResult:
-    """Bytes of `pack` -> the result, its logits 1 inside, 2 where it wins, -1 outside. Raises DataError."""
+    """Bytes of `pack` -> the result, its logits (int8) 1 inside, 2 where it wins, -1 outside.
+
+    Raises DataError.
+    """
     said = description(content)
     try:
         count, (height, width) = len(said["objects"]), said["size"]
@@ -258,10 +261,13 @@ def inflate(data: bytes, size: int) -> bytes:
 def _logits(
     bits: NDArray[np.uint8], contested: NDArray[np.bool_], winners: NDArray[np.uint16]
 ) -> torch.Tensor:
-    logits = bits.astype(np.float32) * 2 - 1  # at full size: resizing leaves them as they are
+    # At full size, where resizing leaves them as they are; in bytes, as large as the masks.
+    logits = bits.view(np.int8)
+    logits *= 2
+    logits -= 1
     if len(winners):
         ys, xs = contested.nonzero()
-        logits[winners, ys, xs] = 2.0
+        logits[winners, ys, xs] = 2
     return torch.from_numpy(logits)
 
 
