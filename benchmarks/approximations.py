@@ -3,9 +3,9 @@
     python benchmarks/approximations.py DAVIS_FOLDER [--model nano] [--prompt mask] [--max-frames N]
     python benchmarks/approximations.py --speed [--model sam2.1_hiera_tiny] [--dtype bfloat16]
 
-The first line tracks all sequences of a folder in DAVIS layout with each setting and prints mean J&F, J and F;
-a stride leaves frames out, whose masks are then those of the nearest tracked frame (held), or of its
-neighbours' logits, mixed by distance (mixed). The second line times a frame of a long clip, all settings in
+The first line tracks all sequences of a folder in DAVIS layout with each setting and prints J&F, J and F; a
+stride leaves frames out, whose masks are then those of the nearest tracked frame (held), or made of both
+neighbours' logits by distance (mixed). The second line times a frame of a long clip, all settings in
 turns, next to the exact one; strides of memories change no shape and so no time, a stride of n frames a
 clip's time by n. Settings are overrides: `sam2-video track CLIP ... memory.pool=2`.
 """
@@ -138,9 +138,10 @@ def quality(args: argparse.Namespace) -> None:
         began = time.perf_counter()
         means = run().overall
         exact = means.jandf if exact is None else exact
+        took = time.perf_counter() - began
         print(
             f"{name:34s}J&F {100 * means.jandf:5.1f} ({100 * (means.jandf - exact):+5.1f})  "
-            f"J {100 * means.j.mean:5.1f}  F {100 * means.f.mean:5.1f}   {time.perf_counter() - began:5.0f} s",
+            f"J {100 * means.j.mean:5.1f}  F {100 * means.f.mean:5.1f}   {took:5.0f} s",
             flush=True,
         )
 
