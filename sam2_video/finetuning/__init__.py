@@ -6,7 +6,18 @@ best = finetune(load_settings("finetune", ["data.folder=VOC", "preset=decoder"])
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sam2_video.finetuning.settings import FinetuneSettings, load_settings
-from sam2_video.finetuning.tuner import finetune
 
 __all__ = ["FinetuneSettings", "finetune", "load_settings"]
+
+
+def finetune(settings: FinetuneSettings, folder: Path | str) -> Path:
+    """Run a fine-tuning, or go on with one; returns the best weights, or the last where nothing is scored.
+
+    Raises DataError for data that cannot be trained on, CheckpointError for a folder of another run.
+    """
+    from sam2_video.finetuning.tuner import run  # PyTorch's training parts, which settings do not need
+
+    return run(settings, Path(folder))

@@ -1,7 +1,7 @@
 """One pass of training forward: pictures in two rounds, as SAM's decoder is fine-tuned, and clips as SAM 2.
 
-trainer = Pass(model, frozen, settings)
-terms = trainer(batch, plan)             # scalars; terms.total(settings.losses).backward()
+step = Pass(model, frozen, settings)
+loss, parts = step(batch, plan)          # scalars; loss.backward()
 """
 
 from __future__ import annotations
@@ -122,11 +122,14 @@ class Pass(nn.Module):
         super().__init__()
         self.model, self.frozen, self.settings = model, frozen, settings
 
-    def forward(self, batch: Batch, plan: Plan) -> Terms:
-        """Return weighted means over objects and answers."""
-        if self.settings.on_clips:
-            return mean(self._clips(batch, plan)).weighted(batch.weights)
-        return self._pictures(batch).weighted(batch.weights)
+    def forward(self, batch: Batch, plan: Plan) -> tuple[Tensor, Terms]:
+        """Return the loss, and for a log its parts, which hold no graph: means over objects and answers.
+
+        Nothing that leaves here with a graph is left out of the loss: processes would wait for its gradient.
+        """
+        terms = mean(self._clips(batch, plan)) if self.settings.on_clips else self._pictures(batch)
+        summed = terms.weighted(batch.weights)
+        return summed.total(self.settings.losses), summed.detach()
 
     def encode(self, pixels: Tensor) -> ImageFeatures:
         """(B, 3, S, S) -> features, without a graph where the encoder stands still."""

@@ -1,6 +1,6 @@
 """The fine-tuning loop: epochs, scores, early stop, exact resume; processes and precision by `accelerate`.
 
-    best = finetune(load_settings("finetune", ["data.folder=VOC"]), Path("runs/voc"))
+    best = run(load_settings("finetune", ["data.folder=VOC"]), Path("runs/voc"))
 
 A run's folder holds `settings.json`, `check.json`, `log.csv`, `validation.csv`, `last.pt` (all that is needed
 to go on), `best.safetensors` and `last.safetensors`, ready for `load_model`.
@@ -117,9 +117,9 @@ class Tuner:
         norm = math.nan
         for samples in passes:
             with self.processes.accumulate(self.module):
-                terms = self.module(self._batch(samples), plan)
-                self.processes.backward(terms.total(settings.losses))
-                parts.append(terms.detach())
+                loss, terms = self.module(self._batch(samples), plan)
+                self.processes.backward(loss)
+                parts.append(terms)
                 if self.processes.synchronises:
                     norm = self.processes.clip(trained_weights(self.model), settings.schedule.clip_norm)
                 if math.isfinite(norm) or not self.processes.synchronises or self.processes.scales:
@@ -287,12 +287,8 @@ class Tuner:
 _PLAIN = ("step", "validated", "worse", "seconds", "best", "over")
 
 
-def finetune(settings: FinetuneSettings, folder: Path | str) -> Path:
-    """Run a fine-tuning, or go on with one; returns the best weights, or the last where nothing is scored.
-
-    Raises DataError for data that cannot be trained on, CheckpointError for a folder of another run.
-    """
-    folder = Path(folder)
+def run(settings: FinetuneSettings, folder: Path) -> Path:
+    """See `sam2_video.finetuning.finetune`."""
     tuner = Tuner(settings, folder)
     tuner.run()
     tuner.processes.end()

@@ -70,7 +70,7 @@ def test_the_two_commands_for_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "data.frames=2",
         "schedule.accumulate=1",
         "prompts.correction_clicks=1",
-        "overrides=[image_size=64]",
+        "overrides=['image_size=64']",
     ]
     run([*tune, *SMALL, *few])
     run([word.replace("clip.mp4", "clip").replace("0:1:420,260", "0:1:18,24") for word in use])
