@@ -127,11 +127,6 @@ class Previews:
             self._file.seek(self._starts[frame])
             return self._file.read(self._lengths[frame])
 
-    @property
-    def made(self) -> int:
-        """How many frames have a picture by now."""
-        return sum(length > 0 for length in self._lengths)
-
     def close(self) -> None:
         """End the making of pictures, and remove them."""
         self._stop()

@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -74,12 +75,11 @@ class WorkLog:
             raise DataError(f"{self.path} is damaged at byte {place.start}")
         return data
 
-    def commits(self) -> list[dict[str, Any]]:
-        """Read all steps in order, and cut off what follows the last whole record.
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """Yield all steps in order; in the end, cut off what follows the last of them.
 
         The content of tensors is looked at when it is asked for, so that this takes little time.
         """
-        steps: list[dict[str, Any]] = []
         place = whole = len(MAGIC)
         while len(head := self._read(place, _RECORD.size)) == _RECORD.size:
             kind, length, checksum = _RECORD.unpack(head)
@@ -90,13 +90,12 @@ class WorkLog:
                 content = self._read(place, length)
                 if zlib.crc32(content) != checksum:
                     break
-                steps.append(json.loads(content))
                 whole = place + length
+                yield json.loads(content)
             place += length
         with reported(self.path):
             self._file.truncate(whole)  # tensors without a commit are of a step that did not happen
         self._end = whole
-        return steps
 
     def close(self) -> None:
         """Close the file."""

@@ -196,7 +196,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     log = WorkLog(path)
     place = log.add(b"tensors")
     log.commit({"a": 1})
-    assert log.read(place) == b"tensors" and log.commits() == [{"a": 1}]
+    assert log.read(place) == b"tensors" and list(log.commits()) == [{"a": 1}]
     log.close()
     data = bytearray(path.read_bytes())
     data[place.start] ^= 1
