@@ -122,7 +122,7 @@ class Previews:
                 self._wanted.append(frame)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._over or self._lengths[frame], PATIENCE)
-            if not self._lengths[frame]:
+            if self._file.closed or not self._lengths[frame]:
                 return None
             self._file.seek(self._starts[frame])
             return self._file.read(self._lengths[frame])
@@ -131,7 +131,8 @@ class Previews:
         """End the making of pictures, and remove them."""
         self._stop()
         self._thread.join()
-        self._file.close()
+        with self._changed:
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def _make(self) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from sam2_video.app.errors import RequestError
 from sam2_video.sinks.base import reported
 from sam2_video.types import DataError
 
@@ -99,7 +100,8 @@ class WorkLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
     def _add(self, kind: bytes, data: bytes) -> int:
         start = self._end
@@ -122,6 +124,8 @@ class WorkLog:
     def _read(self, start: int, length: int) -> bytes:
         parts = []
         with self._lock, reported(self.path):
+            if self._file.closed:
+                raise RequestError("this clip was closed meanwhile; ask again", 409)
             self._file.seek(start)
             while length and (part := self._file.read(length)):
                 parts.append(part)
