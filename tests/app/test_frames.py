@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam2_video.app import previews
+from sam2_video.app.errors import RequestError
 from sam2_video.app.frames import Frames
 from sam2_video.sources import VideoSource, open_source
 from sam2_video.types import SourceError
@@ -117,6 +118,14 @@ def test_pictures_in_memory_are_few(clip: Path, tmp_path: Path, monkeypatch: pyt
         sizes = [len(frames.jpeg(frame)) for frame in range(20)]
         assert sum(sizes) > 20_000
         assert sum(map(len, frames._recent.values())) == frames._bytes <= 10_000
+
+
+def test_a_closed_clip_says_so(clip: Path, tmp_path: Path) -> None:
+    with frames_of(clip, tmp_path) as frames:
+        pass
+    for width in (64, None):
+        with pytest.raises(RequestError, match="closed meanwhile"):
+            frames.jpeg(3, width)
 
 
 def test_closing_lets_nobody_wait(clip: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import sam2_video
+from sam2_video.app.errors import RequestError
 from sam2_video.app.kept import Kept
 from sam2_video.app.stored import StoredPredictions, shapes_of
 from sam2_video.app.work_log import WorkLog
@@ -205,6 +206,8 @@ def test_damage_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged at byte"):
         log.read(place)
     log.close()
+    with pytest.raises(RequestError, match="closed meanwhile"):
+        log.read(place)
     path.write_bytes(json.dumps({"not": "a log at all"}).encode())
     with pytest.raises(DataError, match="no kept work"):
         WorkLog(path)
