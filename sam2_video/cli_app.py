@@ -20,6 +20,10 @@ State = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where work and uploads are kept; in the user's data if left out."),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads; left out: all cores but one.", rich_help_panel=o.MODEL),
+]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 
 
@@ -30,15 +34,16 @@ def app(
     model: o.Model = "nano",
     device: o.Device = None,
     dtype: o.DtypeOption = "float32",
-    threads: o.Threads = None,
+    threads: Threads = None,
     upload_limit: UploadLimit = "2GB",
     state: State = None,
     no_browser: NoBrowser = False,
 ) -> None:
     """Click objects in a page of the browser, track them, correct, and take the masks home.
 
-    Prints an address that only this machine answers at; who has it can open the clips of FOLDER. Work is
-    kept as it is done, and is there again at the next start. Ends with Ctrl-C.
+    Prints an address that only this machine answers at; who has it can open the clips of FOLDER.
+
+    Work is kept as it is done, and is there again at the next start. Ends with Ctrl-C.
     """
     try:
         import starlette  # noqa: F401

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sam2_video.app.errors import RequestError
 from sam2_video.app.previews import WIDTH, Previews, encode_jpeg, scaled
 from sam2_video.sources import VideoSource
 
@@ -24,7 +25,7 @@ class Frames:
     def __init__(self, open_clip: Callable[[], VideoSource], count: int, folder: Path) -> None:
         """`open_clip` opens the clip anew: for looking at it, and for making previews. Raises SourceError."""
         self._source = open_clip()
-        self._decoding = threading.Lock()
+        self._decoding, self._closed = threading.Lock(), False
         self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
@@ -49,6 +50,8 @@ class Frames:
                 self._recent.move_to_end(key)
                 return self._recent[key]
         with self._decoding:
+            if self._closed:
+                raise RequestError("this clip was closed meanwhile; ask again", 409)
             rgb = self._source.read(frame)
         data = encode_jpeg(scaled(rgb, wanted))
         with self._guard:
@@ -63,4 +66,5 @@ class Frames:
         if self.previews is not None:
             self.previews.close()
         with self._decoding:
+            self._closed = True
             self._source.close()

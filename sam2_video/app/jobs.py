@@ -24,11 +24,10 @@ class Jobs:
         """`total`: frames of the last pass, which waits to be gone on with if it was broken off."""
         self._work, self._worker = work, worker
         self.task: Task | None = None
-        pending = work.session.pending
-        self._coming = pending
-        if pending.legs:
-            left = visits(pending, work.count)
-            self.task = Task("track", max(left, total), max(left, total) - left, state="paused")
+        self._total = total
+        self._coming = work.session.pending
+        if work.session.pending.legs:
+            self.task = self._rest("paused")
 
     @property
     def is_busy(self) -> bool:
@@ -41,9 +40,9 @@ class Jobs:
         def begin() -> None:
             self._check_idle()
             session.propagate(direction, start, stop)  # checked now, and pending until it is carried on
-            total = visits(session.pending, self._work.count)
-            self._work.commit([], {"total": total})
-            self._start(Task("track", total))
+            self._total = visits(session.pending, self._work.count)
+            self._work.commit([], {"total": self._total})
+            self._start(Task("track", self._total))
 
         self._worker.do(begin)
 
@@ -58,10 +57,10 @@ class Jobs:
             if task is not None and task.kind == "track" and task.state == "running":
                 task.wanted = "running"  # it was about to pause
                 return
-            if task is None or task.kind != "track" or not self._work.session.pending.legs:
+            self._check_idle()
+            if not self._work.session.pending.legs:
                 raise RequestError("no tracking is paused", 409)
-            task.restart()
-            self._start(task)
+            self._start(self._rest("running"))
 
         self._worker.do(begin)
 
@@ -99,6 +98,12 @@ class Jobs:
     def _check_idle(self) -> None:
         if self.task is not None and self.is_busy:
             raise RequestError(f"this clip is busy ({self.task.kind}): wait for it, or cancel it", 409)
+
+    def _rest(self, state: Literal["paused", "running"]) -> Task:
+        """What is left of the last pass as a task."""
+        left = visits(self._work.session.pending, self._work.count)
+        total = max(left, self._total)
+        return Task("track", total, total - left, state)
 
     def _start(self, task: Task) -> None:
         self._queue(task, lambda: self._walk(task))

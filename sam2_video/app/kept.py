@@ -114,11 +114,6 @@ class Kept:
         """Close the log."""
         self._log.close()
 
-    @property
-    def bytes(self) -> int:
-        """Length of the log."""
-        return self._log.length
-
     def _changes(self, track: ObjectTrack, frames: list[int] | None) -> Step:
         """What a step says of an object; nothing where nothing changed."""
         known = self._signs.get(track.object_id, {})

@@ -103,10 +103,10 @@ class Previews:
     def __init__(self, open_clip: Callable[[], VideoSource], count: int, width: int, folder: Path) -> None:
         """Raises OSError where there is no room on disk."""
         self._open_clip, self._count, self.width = open_clip, count, width
-        path = folder / "previews"
-        self._file = path.open("w+b", buffering=0)
+        self._path = folder / "previews"
+        self._file = self._path.open("w+b", buffering=0)
         with suppress(OSError):  # without a name nothing is left after a crash; not everywhere possible
-            path.unlink()
+            self._path.unlink()
         self._starts, self._lengths = array("q", bytes(8 * count)), array("l", [0]) * count
         self._end = 0
         self._wanted: list[int] = []  # the one that was asked for last at the end
@@ -122,21 +122,18 @@ class Previews:
                 self._wanted.append(frame)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._over or self._lengths[frame], PATIENCE)
-            if not self._lengths[frame]:
+            if self._file.closed or not self._lengths[frame]:
                 return None
             self._file.seek(self._starts[frame])
             return self._file.read(self._lengths[frame])
-
-    @property
-    def made(self) -> int:
-        """How many frames have a picture by now."""
-        return sum(length > 0 for length in self._lengths)
 
     def close(self) -> None:
         """End the making of pictures, and remove them."""
         self._stop()
         self._thread.join()
-        self._file.close()
+        with self._changed:
+            self._file.close()
+        self._path.unlink(missing_ok=True)
 
     def _make(self) -> None:
         try:

@@ -82,6 +82,14 @@ def text(said: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
+def named(said: Mapping[str, Any], key: str) -> str:
+    """A text that must be there. Raises RequestError."""
+    value = text(said, key)
+    if value is None:
+        raise RequestError(f"{key} is missing; expected text")
+    return value
+
+
 def mask_of(said: Any, size: Size) -> NDArray[np.bool_]:
     """A painted mask at the size of the frame, from run lengths of any size. Raises RequestError."""
     import cv2

@@ -13,7 +13,7 @@ from sam2_video.app.exports import formats_json
 from sam2_video.app.listing import list_folder
 from sam2_video.app.machine import memory_json
 from sam2_video.app.pictures import Picture, Pictures
-from sam2_video.app.requests import answering, number, text, whole
+from sam2_video.app.requests import answering, named, number, whole
 from sam2_video.app.uploads import receive
 
 
@@ -38,7 +38,7 @@ def server_routes(desk: Desk) -> list[Route]:
         }
 
     def switch(request: Request, said: dict[str, Any]) -> dict[str, Any]:
-        name = text(said, "name") or ""
+        name = named(said, "name")
         desk.worker.do(lambda: desk.models.switch(name))
         return info(request)
 
@@ -76,7 +76,7 @@ def picture_routes(pictures: Pictures) -> list[Route]:
         return pictures.get(request.path_params["id"])
 
     def opened(request: Request, said: dict[str, Any]) -> dict[str, Any]:
-        picture = pictures.open(text(said, "path") or "")
+        picture = pictures.open(named(said, "path"))
         return {"id": picture.id, "height": picture.size[0], "width": picture.size[1]}
 
     def jpeg(request: Request) -> Response:

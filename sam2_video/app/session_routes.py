@@ -17,7 +17,7 @@ from sam2_video.app import exports
 from sam2_video.app.desk import DOWNLOAD, Desk
 from sam2_video.app.errors import RequestError
 from sam2_video.app.events import Listener
-from sam2_video.app.requests import answering, mask_of, number, text, whole
+from sam2_video.app.requests import answering, mask_of, named, number, text, whole
 from sam2_video.app.work import Work
 
 SAID = ("points", "labels", "box")
@@ -100,7 +100,7 @@ class SessionRoutes:
     # --- changing ---
 
     def opened(self, request: Request, said: dict[str, Any]) -> dict[str, Any]:
-        return self._desk.open(text(said, "path") or "").as_json()
+        return self._desk.open(named(said, "path")).as_json()
 
     def forget(self, request: Request) -> dict[str, Any]:
         self._desk.forget(request.path_params["id"])

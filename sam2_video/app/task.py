@@ -35,11 +35,6 @@ class Task:
         while len(self._marks) > 2 and now - self._marks[0][0] > RECENT:
             self._marks.popleft()
 
-    def restart(self) -> None:
-        """Go on after a pause, which counts for no rate."""
-        self.state = self.wanted = "running"
-        self._marks = deque([(time.monotonic(), self.done)])
-
     def end(self, state: State, message: str = "") -> None:
         self.state, self.message = state, message
 

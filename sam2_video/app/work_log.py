@@ -12,10 +12,12 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from sam2_video.app.errors import RequestError
 from sam2_video.sinks.base import reported
 from sam2_video.types import DataError
 
@@ -74,12 +76,11 @@ class WorkLog:
             raise DataError(f"{self.path} is damaged at byte {place.start}")
         return data
 
-    def commits(self) -> list[dict[str, Any]]:
-        """Read all steps in order, and cut off what follows the last whole record.
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """Yield all steps in order; in the end, cut off what follows the last of them.
 
         The content of tensors is looked at when it is asked for, so that this takes little time.
         """
-        steps: list[dict[str, Any]] = []
         place = whole = len(MAGIC)
         while len(head := self._read(place, _RECORD.size)) == _RECORD.size:
             kind, length, checksum = _RECORD.unpack(head)
@@ -90,17 +91,17 @@ class WorkLog:
                 content = self._read(place, length)
                 if zlib.crc32(content) != checksum:
                     break
-                steps.append(json.loads(content))
                 whole = place + length
+                yield json.loads(content)
             place += length
         with reported(self.path):
             self._file.truncate(whole)  # tensors without a commit are of a step that did not happen
         self._end = whole
-        return steps
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
     def _add(self, kind: bytes, data: bytes) -> int:
         start = self._end
@@ -123,6 +124,8 @@ class WorkLog:
     def _read(self, start: int, length: int) -> bytes:
         parts = []
         with self._lock, reported(self.path):
+            if self._file.closed:
+                raise RequestError("this clip was closed meanwhile; ask again", 409)
             self._file.seek(start)
             while length and (part := self._file.read(length)):
                 parts.append(part)

@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from sam2_video.app.access import is_own_host
+from sam2_video.app.errors import RequestError
 from sam2_video.app.places import safe_name
+from sam2_video.app.server import bound
 from sam2_video.app.settings import parse_bytes, state_folder
 from sam2_video.types import ConfigError
 from tests.app.served import HOST, PORT, TOKEN, Page, error_of, served
@@ -257,3 +259,65 @@ def test_sizes() -> None:
     assert [parse_bytes(text) for text in ("5", "500MB", "2 GB", "1.5k")] == [5, 5 * 10**8, 2 * 10**9, 1500]
     with pytest.raises(ConfigError, match="no size"):
         parse_bytes("much")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"points": points} for points in ("x", 5, [[1]], [[1, 2, 3]], [["a", "b"]], {"a": 1}, [[None, 1]])),
+        *({"points": [[5, 5]], "labels": labels} for labels in ("no", 5, [2], {"a": 1}, [[1]], [1, 1])),
+        *({"box": box} for box in ("x", [1, 2], [5, 5, 1, 1], {"a": 1}, [1, 2, 3, None])),
+        *({"mask": mask} for mask in (5, "x", {}, [], {"size": "x", "counts": [1]})),
+        {"mask": {"size": [1, 1], "counts": "x"}},
+        {"mask": {"size": [10**9, 10**9], "counts": []}},
+        {"mask": {"size": [4, 4], "counts": [10**30, 16]}},
+        {"mask": {"size": [4, 4], "counts": [-4, 20]}},
+        {"mask": {"size": [96, 160], "counts": [15360]}, "points": [[5, 5]]},
+        *({"points": [[5, 5]], "frame": frame} for frame in ("x", 1.5, True, -1, 10**30, None, [0])),
+        *({"points": [[5, 5]], "object": number} for number in (0, -1, "a", 2.5, None, {})),
+        {"points": [[5, 5]], "revision": "latest"},
+        {"points": [[float(2**70), 5]]},
+        {},
+    ],
+    ids=str,
+)
+def test_nonsense_is_answered_with_a_reason(page: Page, said: dict[str, object]) -> None:
+    at = f"/api/sessions/{page.open('clip.mp4')['id']}"
+    answer = page.client.post(f"{at}/prompts", json={"frame": 0, "object": 1, **said})
+    assert 400 <= answer.status_code < 500 and len(error_of(answer, answer.status_code)) > 10
+    assert page.get(at)["prompts"] == page.get(at)["known"] == []
+
+
+def test_more_nonsense(page: Page) -> None:
+    at = f"/api/sessions/{page.open('clip.mp4')['id']}"
+    page.click(at.rpartition("/")[2], 0, 13, 16)
+    for path, said in {
+        f"{at}/track": [
+            {"direction": 5},
+            {"direction": ["both"]},
+            {"start": []},
+            {"stop": "x"},
+            {"start": -1},
+        ],
+        f"{at}/export": [{}, {"formats": "masks"}, {"formats": [5]}, {"formats": []}],
+        f"{at}/objects": [{"name": 5}, {"id": "x"}, {"id": 0}, {"category": []}],
+        "/api/sessions": [{"path": 5}, {"path": None}, {"path": ["clip.mp4"]}],
+        "/api/model": [{}, {"name": 5}],
+    }.items():
+        for body in said:
+            answer = page.client.post(path, json=body)
+            assert 400 <= answer.status_code < 500, (path, body, answer.text)
+    for content in (b"{", b"[]", b"5", b"\xff", b"[" * 100_000):
+        error_of(page.client.post(f"{at}/prompts", content=content), 400)
+    for path in (
+        f"{at}/frames/0.jpg?width=x",
+        f"{at}/exports/%2e%2e%2fwork.log",
+        f"{at}/masks/-1",
+    ):
+        assert 400 <= page.client.get(path).status_code < 500, path
+    assert error_of(page.client.post(f"{at}/prompts", content=b" " * (33 * 2**20)), 413)
+
+
+def test_a_port_that_is_taken() -> None:
+    with bound("127.0.0.1", 0) as one, pytest.raises(RequestError, match="another --port"):
+        bound("127.0.0.1", one.getsockname()[1])

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam2_video.app import previews
+from sam2_video.app.errors import RequestError
 from sam2_video.app.frames import Frames
 from sam2_video.sources import VideoSource, open_source
 from sam2_video.types import SourceError
@@ -40,6 +41,11 @@ def frames_of(path: Path, folder: Path, count: int = COUNT) -> Iterator[Frames]:
 
 def shown(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def made(kept: previews.Previews) -> int:
+    """How many frames have a preview."""
+    return sum(length > 0 for length in kept._lengths)
 
 
 def nearest(picture: NDArray[np.uint8], source: VideoSource) -> int:
@@ -73,7 +79,7 @@ def test_every_frame_gets_a_preview_without_being_asked_for(clip: Path, tmp_path
     with frames_of(clip, tmp_path) as frames:
         assert frames.previews is not None
         frames.previews._thread.join(60)
-        assert frames.previews.made == COUNT
+        assert made(frames.previews) == COUNT
 
 
 def test_where_previews_end_frames_are_decoded(
@@ -83,7 +89,7 @@ def test_where_previews_end_frames_are_decoded(
     with frames_of(clip, tmp_path) as frames, open_source(clip) as source:
         assert frames.previews is not None
         frames.previews._thread.join(60)
-        assert frames.previews.made == 1
+        assert made(frames.previews) == 1
         assert nearest(shown(frames.jpeg(50, 64)), source) == 50
 
 
@@ -112,6 +118,14 @@ def test_pictures_in_memory_are_few(clip: Path, tmp_path: Path, monkeypatch: pyt
         sizes = [len(frames.jpeg(frame)) for frame in range(20)]
         assert sum(sizes) > 20_000
         assert sum(map(len, frames._recent.values())) == frames._bytes <= 10_000
+
+
+def test_a_closed_clip_says_so(clip: Path, tmp_path: Path) -> None:
+    with frames_of(clip, tmp_path) as frames:
+        pass
+    for width in (64, None):
+        with pytest.raises(RequestError, match="closed meanwhile"):
+            frames.jpeg(3, width)
 
 
 def test_closing_lets_nobody_wait(clip: Path, tmp_path: Path) -> None:

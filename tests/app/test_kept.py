@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import sam2_video
+from sam2_video.app.errors import RequestError
 from sam2_video.app.kept import Kept
 from sam2_video.app.stored import StoredPredictions, shapes_of
 from sam2_video.app.work_log import WorkLog
@@ -196,7 +197,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     log = WorkLog(path)
     place = log.add(b"tensors")
     log.commit({"a": 1})
-    assert log.read(place) == b"tensors" and log.commits() == [{"a": 1}]
+    assert log.read(place) == b"tensors" and list(log.commits()) == [{"a": 1}]
     log.close()
     data = bytearray(path.read_bytes())
     data[place.start] ^= 1
@@ -205,6 +206,8 @@ def test_damage_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged at byte"):
         log.read(place)
     log.close()
+    with pytest.raises(RequestError, match="closed meanwhile"):
+        log.read(place)
     path.write_bytes(json.dumps({"not": "a log at all"}).encode())
     with pytest.raises(DataError, match="no kept work"):
         WorkLog(path)

@@ -64,7 +64,7 @@ def test_files_are_sent_opened_and_forgotten(browser: Any, server: Server, folde
         page.wait_for_selector("#sessions li:nth-child(2)", state="detached")
         page.goto(f"{server.origin}/#/clip/nothing/3")
         page.wait_for_selector("#start:not([hidden])")
-        page.wait_for_selector(".message.error >> text=nothing")
+        page.wait_for_selector(".message.error >> text=no such session")
         at.check(allowed="Failed to load resource")
 
 

@@ -69,6 +69,28 @@ def test_many_at_once_leave_one_history(folder: Path, tmp_path: Path) -> None:
         assert page.masks(session, 10) == masks and page.get(f"{at}/timeline") == timeline
 
 
+def test_a_clip_may_be_forgotten_while_others_look_at_it(page: Page) -> None:
+    session = page.open("clip.mp4")["id"]
+    at, over = f"/api/sessions/{session}", threading.Event()
+
+    def look(path: str) -> set[int]:
+        codes = set()
+        while not over.is_set():
+            codes.add(page.client.get(f"{at}/{path}").status_code)
+        return codes
+
+    paths = ["masks/0", "frames/7.jpg", "frames/3.jpg?width=50", "timeline", ""]
+    with ThreadPoolExecutor(len(paths)) as tabs:
+        looking = [tabs.submit(look, path) for path in paths]
+        for _ in range(8):
+            page.open("clip.mp4")
+            page.click(session, 0, 13, 16)
+            page.client.delete(at)
+        over.set()
+        codes = {code for looked in looking for code in looked.result(WAIT)}
+    assert codes <= {200, 307, 404, 409} and 200 in codes
+
+
 def test_short_jobs_go_before_long_ones_and_between_their_frames() -> None:
     worker, order = Worker(), []
     gate = threading.Event()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,14 @@ import pytest
 
 import sam2_video
 from sam2_video.app import shown
+from sam2_video.app.tracking import Observer
 from sam2_video.mask_runs import Runs
+from sam2_video.review import Notice
 from sam2_video.sinks.registry import SINKS
+from sam2_video.types import FrameResult
 from sam2_video.video_predictor import VideoPredictor
 from tests.app.conftest import FRAMES
-from tests.app.served import Page, error_of, mask_of, served
+from tests.app.served import WAIT, Page, error_of, mask_of, served
 from tests.toys import toy_model
 
 BOX = [90, 40, 150, 90]
@@ -267,24 +273,64 @@ def test_a_saved_file_is_opened_by_the_package_and_by_the_app(
         np.testing.assert_array_equal(shown_masks(other, again["id"]), masks)
 
 
-def test_pause_resume_and_cancel_keep_what_was_done(page: Page, folder: Path) -> None:
+@pytest.fixture
+def at_frame_three(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Passes wait on frame 3, once, until this is set."""
+    gate, notices = threading.Event(), Observer.notices
+
+    def slow(observer: Observer, result: FrameResult) -> list[Notice]:
+        if result.frame == 3:
+            assert gate.wait(WAIT)
+        return notices(observer, result)
+
+    monkeypatch.setattr(Observer, "notices", slow)
+    return gate
+
+
+def test_pause_resume_and_cancel_keep_what_was_done(
+    page: Page, folder: Path, at_frame_three: threading.Event
+) -> None:
     session = page.open("clip.mp4")["id"]
     page.click(session, 0, 13, 16)
     at = f"/api/sessions/{session}"
     page.post(f"{at}/track", direction="forward")
+    assert "busy" in error_of(page.client.post(f"{at}/track", json={}), 409)
     page.post(f"{at}/pause")
+    page.post(f"{at}/resume")  # taken back before it came to it
+    page.post(f"{at}/pause")
+    at_frame_three.set()
     paused = page.wait(session)
-    assert paused["task"]["state"] == "paused"
-    done = paused["task"]["done"]
-    assert paused["known"] == [[0, max(done - 1, 0)]]
+    assert (paused["task"]["state"], paused["task"]["done"], paused["known"]) == ("paused", 4, [[0, 3]])
+    page.post(f"{at}/export", formats=["objects"])  # a pass that is paused can be gone on with after that
+    assert page.wait(session)["task"]["kind"] == "export"
     page.post(f"{at}/resume")
-    assert page.wait(session)["task"]["done"] == FRAMES
+    after = page.wait(session)
+    assert (after["task"]["done"], after["known"]) == (FRAMES, [[0, 9]])
     np.testing.assert_array_equal(shown_masks(page, session), library_masks(folder / "clip.mp4"))
-    page.click(session, 0, 40, 40, label=0)
+    at_frame_three.clear()
+    page.post(f"{at}/prompts", frame=0, object=1, points=[[40, 40]], labels=[0])
     page.post(f"{at}/track", direction="forward")
     page.post(f"{at}/cancel")
-    assert page.wait(session)["task"]["state"] in ("cancelled", "done")
-    assert error_of(page.client.post(f"{at}/resume"), 409)
+    at_frame_three.set()
+    assert page.wait(session)["task"]["state"] == "cancelled"
+    for request in ("resume", "pause", "cancel"):
+        assert error_of(page.client.post(f"{at}/{request}"), 409)
+
+
+def test_a_click_is_answered_between_two_frames(page: Page, at_frame_three: threading.Event) -> None:
+    session = page.open("clip.mp4")["id"]
+    page.click(session, 0, 13, 16)
+    page.post(f"/api/sessions/{session}/track", direction="forward")
+    with ThreadPoolExecutor(1) as tab:
+        clicked = tab.submit(page.click, session, 9, 70, 60, 2)
+        end = time.monotonic() + WAIT
+        while page.desk.worker._short.empty() and time.monotonic() < end:
+            time.sleep(0.001)
+        at_frame_three.set()
+        during = clicked.result(WAIT)["session"]
+    assert during["task"]["state"] == "running" and during["task"]["done"] < FRAMES
+    assert [said["object"] for said in during["prompts"]] == [1, 2]
+    page.wait(session)
 
 
 def test_passes_that_cannot_be(page: Page) -> None:

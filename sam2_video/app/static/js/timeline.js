@@ -18,7 +18,7 @@ export class TimelineView {
     this.hover = null;
     this.dragging = false;
     this.waiting = 0;
-    store.on(["session", "timeline", "frame", "object", "hidden", "task"], () => this.redraw());
+    store.on(["session", "timeline", "frame", "object", "hidden", "masks"], () => this.redraw());
     new ResizeObserver(() => this.redraw()).observe(canvas.parentElement);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
@@ -68,14 +68,15 @@ export class TimelineView {
 
   /** Say in words what is under the pointer, or on the frame shown. */
   #tell() {
-    const { session, timeline, frame, object } = this.store.get();
+    const { session, timeline, frame, object, masks } = this.store.get();
     const at = this.hover ? frameAt(this.axis, this.hover.x) : frame;
     const row = this.hover ? rowAt(this.hover.y, session.objects.length) : null;
     const one = row === null ? session.objects.find((known) => known.id === object) : session.objects[row];
     const words = [`Frame ${at}`];
     const track = timeline?.objects.find((known) => known.id === one?.id);
     if (track) {
-      const { presence, iou } = valuesAt(track, at, timeline.stride);
+      const exact = masks?.frame === at ? masks.objects.find((known) => known.id === one.id) : null;
+      const { presence, iou } = exact ?? valuesAt(track, at, timeline.stride);
       if (presence === null && iou === null) words.push(`${nameOf(one)}: not tracked yet`);
       else words.push(`${nameOf(one)}: ${presence > 0 ? "present" : "not seen"} (${score(probability(presence))}), predicted IoU ${score(iou)}`);
     }

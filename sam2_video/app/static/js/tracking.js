@@ -8,9 +8,9 @@ import { isBusy, nextOf } from "./state.js";
 /** How far a task is, in words. @param {import("./types.js").Task} task */
 export function progressText(task) {
   const parts = [`${task.done} of ${several(task.total, "frame")}`];
-  if (task.state === "running") {
-    if (task.fps) parts.push(`${task.fps.toFixed(1)} frames/s`);
-    if (task.seconds_left !== null && task.seconds_left !== undefined) parts.push(`${duration(task.seconds_left)} left`);
+  if (task.state === "running") {  // a rate of one or two frames says nothing yet
+    if (task.fps && task.done > 2) parts.push(`${task.fps.toFixed(1)} frames/s`);
+    if (task.seconds_left !== null && task.seconds_left !== undefined && task.done > 2) parts.push(`${duration(task.seconds_left)} left`);
   } else parts.push({ paused: "paused", done: "done", cancelled: "stopped; what was done is kept", failed: "failed" }[task.state] ?? task.state);
   if (task.message) parts.push(task.message);
   return parts.join(" · ");
