@@ -82,15 +82,15 @@ def main() -> None:
     parser.add_argument("source", help="a picture, a video file or a folder of pictures")
     parser.add_argument("out", type=Path, help="the folder for masks/, coco.json and an overlay")
     parser.add_argument("--words", required=True, help="what to look for, with commas between")
-    parser.add_argument(
-        "--every", type=int, default=0, help="frames between looks for new things; 0: one look"
-    )
+    parser.add_argument("--every", type=int, default=0, help="frames from one look to the next; 0: one look")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a box; OWLv2: try 0.15")
     parser.add_argument("--overlap", type=float, default=0.5, help="IoU above which two boxes are one thing")
     parser.add_argument("--detector", default=DETECTOR, help="on the hub, or a folder: Grounding DINO, OWLv2")
     parser.add_argument("--model", default="nano")
     arguments = parser.parse_args()
     words, out = [word.strip() for word in arguments.words.split(",") if word.strip()], arguments.out
+    if not words:
+        parser.error("--words names nothing to look for")
 
     detect = WordDetector(arguments.detector, words, arguments.threshold, arguments.overlap)
     predictor = sam2_video.VideoPredictor.from_pretrained(arguments.model)

@@ -97,6 +97,12 @@ def test_words_that_are_not_found(run: Run, hub: dict[str, str], capsys: pytest.
     assert not Path("out").exists()
 
 
+def test_no_words_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("text_prompt", "clip", "out", "--words", " , ")
+    assert "--words names nothing to look for" in capsys.readouterr().err
+
+
 def detection(label: str, score: float, *box: int) -> dict[str, Any]:
     return {
         "label": label,
