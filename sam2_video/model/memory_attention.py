@@ -204,9 +204,7 @@ class MemoryAttention(nn.Module):
         self.pool = pool
         self._rope = GridTable(partial(axial_rope, channels=width // heads))
         # A slot's code is the same in all cells: the mean of it turned is it turned by the mean.
-        self._pooled_rope = GridTable(
-            lambda high, wide: pooled(axial_rope(high, wide, channels=width // heads), (high, wide), pool)
-        )
+        self._pooled_rope = GridTable(partial(_pooled_rope, channels=width // heads, pool=pool))
 
     def forward(self, x: Tensor, position: Tensor, memory: MemoryTokens, grid: tuple[int, int]) -> Tensor:
         """Condition a frame's tokens x (1 or B, N, C) with their position (1, N, C) -> (B, N, C).
@@ -238,6 +236,10 @@ def pooled(cells: Tensor, grid: tuple[int, ...], side: int) -> Tensor:
     rows, columns = grid
     blocks = torch.unflatten(cells, -2, (rows // side, side, columns // side, side))
     return blocks.mean(dim=(-4, -2)).flatten(-3, -2)
+
+
+def _pooled_rope(height: int, width: int, channels: int, pool: int) -> Tensor:
+    return pooled(axial_rope(height, width, channels), (height, width), pool)
 
 
 def _apart(weight: Tensor, bias: Tensor, heads: int) -> Weights:
