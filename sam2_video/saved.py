@@ -189,16 +189,19 @@ def _tensor_files(state: SessionState) -> Iterator[tuple[str, bytes]]:
 
 
 def prediction_tensors(found: MaskPrediction | None) -> dict[str, Tensor]:
+    """The tensors of a mask by the names that files have for them."""
     if found is None:
         return {}
     return {"logits": found.logits, "iou": found.iou, "pointer": found.pointer, "presence": found.presence}
 
 
 def memory_tensors(memory: FrameMemory | None) -> dict[str, Tensor]:
+    """The tensors of a memory likewise."""
     return {} if memory is None else {"memory.features": memory.features, "memory.pointer": memory.pointer}
 
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as one safetensors file, the order of their channels in memory noted in their names."""
     from safetensors.torch import save
 
     out = {}

@@ -151,6 +151,7 @@ def _object_from_json(
 
 
 def frame_to_json(frame: int, record: FrameRecord) -> dict[str, Any]:
+    """All of a frame's record but its tensors."""
     recipe, way = record.recipe, record.way
     return {
         "frame": frame,
@@ -165,6 +166,7 @@ def frame_to_json(frame: int, record: FrameRecord) -> dict[str, Any]:
 def frame_from_json(
     field: Field, size: Size, made: int, prediction: MaskPrediction | None, memory: FrameMemory | None
 ) -> FrameRecord:
+    """The inverse of `frame_to_json`, with the tensors. Raises DataError."""
     version = field["version"].optional(lambda f: f.integer(0, made - 1))
     prompt = field["prompt"].optional(lambda f: _prompt_from_json(f, size))
     if (memory is not None and version is None) or (
@@ -226,6 +228,7 @@ def _prompt_from_json(field: Field, size: Size) -> Prompt:
 
 
 def pass_to_json(rest: Pass) -> dict[str, Any]:
+    """What is left of a pass."""
     anchors = rest.anchors
     return {
         "legs": [vars(leg) for leg in rest.legs],
@@ -235,6 +238,8 @@ def pass_to_json(rest: Pass) -> dict[str, Any]:
 
 
 def pass_from_json(field: Field) -> Pass:
+    """The inverse of `pass_to_json`. Raises DataError."""
+
     def anchors(entry: Field) -> dict[int, tuple[int, ...]]:
         found = {}
         for key, frames in entry.items():

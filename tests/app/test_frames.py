@@ -82,6 +82,21 @@ def test_every_frame_gets_a_preview_without_being_asked_for(clip: Path, tmp_path
         assert made(frames.previews) == COUNT
 
 
+@pytest.mark.parametrize("shown_as", [(90, False), (180, True)])
+def test_turned_clips_have_turned_previews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown_as: tuple[int, bool]
+) -> None:
+    monkeypatch.setattr("sam2_video.app.frames.WIDTH", 48)
+    path = write_clip(tmp_path / "turned.mp4", 12, (96, 128), shown=shown_as)
+    (tmp_path / "kept").mkdir()
+    with frames_of(path, tmp_path / "kept", 12) as frames, open_source(path) as source:
+        picture = shown(frames.jpeg(7, 48))
+        assert picture.shape[:2] == ((64, 48) if shown_as[0] == 90 else (36, 48))
+        assert nearest(picture, source) == 7
+        small = cv2.resize(source.read(7), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - picture).mean() < 8
+
+
 def test_where_previews_end_frames_are_decoded(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,14 +16,17 @@ import torch
 
 import sam2_video
 from sam2_video.app.errors import RequestError
+from sam2_video.app.jobs import Jobs
 from sam2_video.app.kept import Kept
 from sam2_video.app.stored import StoredPredictions, shapes_of
+from sam2_video.app.tracking import Observer
 from sam2_video.app.work_log import WorkLog
 from sam2_video.demo_clip import draw_demo_clip
+from sam2_video.review import Notice
 from sam2_video.session import VideoSession
-from sam2_video.types import DataError, SinkError
+from sam2_video.types import DataError, FrameResult, SinkError
 from sam2_video.video_predictor import VideoPredictor
-from tests.app.served import Page, error_of, mask_of, served, server_process
+from tests.app.served import WAIT, Page, error_of, mask_of, served, server_process
 from tests.toys import toy_clip, toy_model
 
 FRAMES = 40
@@ -96,6 +101,35 @@ def test_work_is_there_after_a_restart(folder: Path, tmp_path: Path) -> None:
         page.client.delete(f"/api/sessions/{session}")
         assert page.get("/api/sessions") == {"sessions": []}
     assert list((state / "sessions").iterdir()) == []
+
+
+def test_a_server_that_ends_stops_its_pass(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices, begun, closing = Observer.notices, threading.Event(), threading.Event()
+
+    def slow(observer: Observer, result: FrameResult) -> list[Notice]:
+        if result.frame == 2:
+            begun.set()
+            assert closing.wait(WAIT)
+        return notices(observer, result)
+
+    monkeypatch.setattr(Observer, "notices", slow)
+    stop = Jobs.stop
+
+    def told(jobs: Jobs, wanted: Literal["paused", "cancelled"]) -> None:
+        stop(jobs, wanted)
+        closing.set()
+
+    monkeypatch.setattr(Jobs, "stop", told)
+    with served(folder, tmp_path / "state") as page:
+        session = page.open("clip.mp4")["id"]
+        page.click(session, 0, 13, 16)
+        page.post(f"/api/sessions/{session}/track", direction="forward")
+        assert begun.wait(WAIT)
+    with served(folder, tmp_path / "state") as page:
+        now = page.get(f"/api/sessions/{session}")
+        assert (now["known"], now["task"]["state"], now["task"]["done"]) == ([[0, 2]], "paused", 3)
 
 
 def test_work_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -162,6 +162,11 @@ def test_a_server_from_start_to_end(folder: Path, tmp_path: Path) -> None:
             timeout=WAIT,
         )
         assert other.returncode == 2 and "another server" in other.stderr
+        with page.client.stream("GET", f"/api/sessions/{session}/events") as news:
+            lines = news.iter_lines()
+            assert next_news(lines)[0] == "session"
+            page.client.delete(f"/api/sessions/{session}")
+            assert all("event: " not in line for line in lines)  # and they come to an end
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=WAIT)[0]
     assert process.returncode == 0 and "Traceback" not in rest
