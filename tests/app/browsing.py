@@ -24,7 +24,7 @@ from sam2_video.demo_clip import Scene
 
 STATIC = Path(sam2_video.__file__).parent / "app" / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-PATIENCE = 30_000  # milliseconds
+PATIENCE = 60_000  # milliseconds: a machine may be busy
 SCREENSHOTS = "SAM2_VIDEO_SCREENSHOTS"  # a folder that contact sheets are copied to, if set
 WIDE, NARROW = (1280, 800), (800, 700)
 
