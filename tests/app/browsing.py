@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +16,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+from PIL import Image
+
 import sam2_video
 from sam2_video.demo_clip import Scene
 
 STATIC = Path(sam2_video.__file__).parent / "app" / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-PATIENCE = 30_000  # milliseconds
+PATIENCE = 60_000  # milliseconds: a machine may be busy
 SCREENSHOTS = "SAM2_VIDEO_SCREENSHOTS"  # a folder that contact sheets are copied to, if set
 WIDE, NARROW = (1280, 800), (800, 700)
 
@@ -204,9 +209,7 @@ def static_page(browser: Any, answers: Mapping[str, Any] | None = None) -> Any:
 
 def sheet(shots: Sequence[tuple[str, bytes]], path: Path, columns: int = 3, width: int = 640) -> Path:
     """Put screenshots side by side, each under its title; copied to $SAM2_VIDEO_SCREENSHOTS if set."""
-    import io
-
-    from PIL import Image, ImageDraw
+    from PIL import ImageDraw
 
     bar = 22
     tiles = []
@@ -225,6 +228,26 @@ def sheet(shots: Sequence[tuple[str, bytes]], path: Path, columns: int = 3, widt
     if folder := os.environ.get(SCREENSHOTS):
         whole.save(Path(folder) / path.name)
     return path
+
+
+def export(at: Tab, *formats: str) -> zipfile.ZipFile:
+    """Have files written by the dialog, and download them."""
+    page = at.page
+    page.click("#export")
+    for box in page.locator("#formats input").all():
+        box.set_checked(box.get_attribute("value") in formats)
+    page.click("#export-start")
+    page.wait_for_selector("#exports a")
+    with page.expect_download() as download:
+        page.click("#exports li:first-child a")
+    page.click("#export-dialog [data-close]")
+    return zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
+
+
+def labels(archive: zipfile.ZipFile) -> list[Any]:
+    """The palette pictures of an export, in order."""
+    names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+    return [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in names]
 
 
 def scene() -> Scene:

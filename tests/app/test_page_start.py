@@ -17,6 +17,8 @@ from tests.app.browsing import NARROW, Server, scene, serving, sheet, static_pag
 from tests.evaluation.test_report_page import browser as browser  # a fixture
 
 pytestmark = pytest.mark.slow
+SIDES = ("scroll", "client")
+LONG = "a_name_without_any_place_to_break_it_" * 4 + ".mp4"
 EVIL = "<img src=x onerror=alert(1)>.png"
 
 
@@ -31,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("room.png", EVIL):
         Image.fromarray(scene().render(0)[0]).save(path / name)
     draw_demo_clip(top / "sent.mp4", 4)
+    draw_demo_clip(path / LONG, 4)
     (top / "no_video.mp4").write_bytes(b"this is a text" * 100)
     return path
 
@@ -122,6 +125,37 @@ def test_a_picture_has_candidates_and_all_masks(browser: Any, server: Server, tm
         page.wait_for_selector("#picture-name >> text=room.png")
         at.check()
     sheet(shots, tmp_path / "page_picture.png")
+
+
+def test_at_800_pixels_in_the_dark(browser: Any, server: Server, tmp_path: Path) -> None:
+    """Nothing is wider than the window, with a long name, and all that is needed is inside it."""
+    shots: list[tuple[str, bytes]] = []
+    with tab(browser, server, NARROW, "dark") as at:
+        page = at.page
+        assert at.fits()
+        shots.append(("start, 800, dark", page.screenshot()))
+        at.open(LONG)
+        at.click(*scene().click(BALL))
+        page.wait_for_selector("#objects .chosen >> text=IoU")
+        assert at.fits()
+        for selector in ("#export", "#view", "#play", "#timeline", "#add-object", "#track", "#zoom-in"):
+            box = page.locator(selector).bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= NARROW[0], selector
+            assert box["y"] + box["height"] <= NARROW[1], selector
+        shots.append(("clip, 800, dark", page.screenshot()))
+        for button, dialog in (
+            ("#export", "#export-dialog"),
+            ("#help-button", "#help"),
+            ("#model-chip", "#models"),
+        ):
+            page.click(button)
+            page.wait_for_selector(f"{dialog}[open]")
+            shots.append((f"{dialog[1:]}, 800, dark", page.screenshot()))
+            wide, room = (page.evaluate(f"document.querySelector('{dialog}').{side}Width") for side in SIDES)
+            assert at.fits() and wide <= room
+            page.keyboard.press("Escape")
+        at.check()
+    sheet(shots, tmp_path / "page_narrow.png")
 
 
 def test_a_model_is_downloaded_and_used(browser: Any, tmp_path: Path) -> None:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from sam2_video.demo_clip import BALL, CAT, draw_demo_clip
-from tests.app.browsing import NARROW, Server, Tab, scene, serving, sheet, tab
+from tests.app.browsing import Server, Tab, export, labels, scene, serving, sheet, tab
 from tests.evaluation.test_report_page import browser as browser  # a fixture
 from tests.paths import SHARED, needs_shared
 
 pytestmark = pytest.mark.slow
 FRAMES = scene().frames
-CLIPS = ("walk.mp4", "paint.mp4", "tabs.mp4", "keys.mp4", "scrub.mp4")
-SIDES = ("scroll", "client")
+CLIPS = ("walk.mp4", "paint.mp4", "keys.mp4", "scrub.mp4")
 REAL = 25  # frames that are tracked of a real clip
-LONG = "a_name_without_any_place_to_break_it_" * 4 + ".mp4"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the same clip under several names, so that tests do not share their work."""
     path = tmp_path_factory.mktemp("clips")
     data = draw_demo_clip(path / CLIPS[0], FRAMES).path.read_bytes()
-    for name in (*CLIPS[1:], LONG):
+    for name in CLIPS[1:]:
         (path / name).write_bytes(data)
     return path
 
@@ -49,26 +44,6 @@ def distance(one: tuple[int, ...], other: tuple[int, ...]) -> float:
 
 def overlap(mask: Any, truth: Any) -> float:
     return float((mask & truth).sum() / (mask | truth).sum())
-
-
-def export(at: Tab, *formats: str) -> zipfile.ZipFile:
-    """Have files written by the dialog, and download them."""
-    page = at.page
-    page.click("#export")
-    for box in page.locator("#formats input").all():
-        box.set_checked(box.get_attribute("value") in formats)
-    page.click("#export-start")
-    page.wait_for_selector("#exports a")
-    with page.expect_download() as download:
-        page.click("#exports li:first-child a")
-    page.click("#export-dialog [data-close]")
-    return zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
-
-
-def labels(archive: zipfile.ZipFile) -> list[Any]:
-    """The palette pictures of an export, in order."""
-    names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-    return [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in names]
 
 
 def test_the_way_of_a_person(browser: Any, server: Server, tmp_path: Path) -> None:
@@ -210,35 +185,6 @@ def wait_for_area(at: Tab, wanted: float, within: float) -> None:
     at.until(lambda: abs(area(at.api(path)["objects"][0]) - wanted) <= within, f"an area of {wanted}")
 
 
-def test_two_tabs_work_on_one_clip(browser: Any, server: Server) -> None:
-    with tab(browser, server) as one, tab(browser, server) as other:
-        other.page.route("**/events", lambda route: route.abort())  # this one hears of nothing
-        one.open("tabs.mp4")
-        other.open("tabs.mp4")
-        with tab(browser, server, at=f"#/clip/{one.session['id']}/0") as third:
-            third.wait_for_frame()
-            one.click(*scene().click(BALL))
-            one.page.wait_for_selector("#objects .chosen >> text=IoU")
-            third.page.wait_for_selector("#objects .chosen >> text=IoU")  # told by the server
-            third.check()
-        revision = one.session["revision"]
-        other.page.wait_for_selector("#offline:not([hidden])")
-        other.page.keyboard.press("n")  # takes over what the first tab did
-        other.page.wait_for_selector("#objects li:nth-child(2).chosen")
-        one.page.wait_for_selector("#objects li:nth-child(2)")
-        one.click(*scene().click(BALL), button="right")
-        one.page.wait_for_selector("#here-about >> text=background")
-        other.click(*scene().click(CAT))
-        other.page.wait_for_selector(".message.error >> text=another window")
-        assert [len(prompt["points"]) for prompt in one.session["prompts"]] == [2]
-        other.click(*scene().click(CAT))  # with what it was told now, it can
-        other.page.wait_for_selector("#objects li:nth-child(2) >> text=IoU")
-        assert one.session["revision"] > revision
-        assert [prompt["object"] for prompt in one.session["prompts"]] == [1, 2]
-        one.check()
-        other.check(allowed="Failed to load resource")
-
-
 def test_without_a_mouse(browser: Any, server: Server) -> None:
     """From the start page to an exported mask with the keyboard alone."""
     with tab(browser, server) as at:
@@ -329,60 +275,6 @@ def test_scrubbing_asks_for_few_frames_and_ends_on_the_right_one(browser: Any, s
         assert at.frame == frame and at.colour(240, 200) == shown
         assert sum("/frames/" in url for url in at.asked) < 80
         at.check()
-
-
-def test_at_800_pixels_in_the_dark(browser: Any, server: Server, tmp_path: Path) -> None:
-    """Nothing is wider than the window, with a long name, and all that is needed is inside it."""
-    shots: list[tuple[str, bytes]] = []
-    with tab(browser, server, NARROW, "dark") as at:
-        page = at.page
-        assert at.fits()
-        shots.append(("start, 800, dark", page.screenshot()))
-        at.open(LONG)
-        at.click(*scene().click(BALL))
-        page.wait_for_selector("#objects .chosen >> text=IoU")
-        assert at.fits()
-        for selector in ("#export", "#view", "#play", "#timeline", "#add-object", "#track", "#zoom-in"):
-            box = page.locator(selector).bounding_box()
-            assert box["x"] >= 0 and box["x"] + box["width"] <= NARROW[0], selector
-            assert box["y"] + box["height"] <= NARROW[1], selector
-        shots.append(("clip, 800, dark", page.screenshot()))
-        for button, dialog in (
-            ("#export", "#export-dialog"),
-            ("#help-button", "#help"),
-            ("#model-chip", "#models"),
-        ):
-            page.click(button)
-            page.wait_for_selector(f"{dialog}[open]")
-            shots.append((f"{dialog[1:]}, 800, dark", page.screenshot()))
-            wide, room = (page.evaluate(f"document.querySelector('{dialog}').{side}Width") for side in SIDES)
-            assert at.fits() and wide <= room
-            page.keyboard.press("Escape")
-        at.check()
-    sheet(shots, tmp_path / "page_narrow.png")
-
-
-def test_the_server_is_killed_and_the_work_goes_on(browser: Any, folder: Path, tmp_path: Path) -> None:
-    with serving(folder, tmp_path) as first, tab(browser, first) as at:
-        page = at.page
-        at.open("walk.mp4")
-        at.click(*scene().click(BALL))
-        page.wait_for_selector("#objects .chosen >> text=IoU")
-        page.click("#track")
-        page.wait_for_selector("#progress-about >> text=frames/s")
-        first.kill()
-        page.wait_for_selector("#offline:not([hidden])")
-        port = int(first.origin.rpartition(":")[2])
-        with serving(folder, tmp_path, port) as second:
-            page.goto(second.address)
-            page.click("#sessions .open")
-            at.wait_for_frame()
-            assert len(at.session["prompts"]) == 1 and at.session["known"][0][0] == 0
-            page.wait_for_selector("#track >> text=Go on")
-            page.click("#track")
-            at.wait_for_task("done")
-            assert at.session["known"] == [[0, FRAMES - 1]]
-            at.check(allowed="Failed to load resource")
 
 
 @needs_shared
