@@ -104,7 +104,6 @@ class OpenCvWindow:
         elif event == cv2.EVENT_LBUTTONUP and self._pressed:
             (x0, y0), self._pressed = self._pressed, None
             if max(abs(x - x0), abs(y - y0)) >= LEAST_DRAG:
-                left, right, top, bottom = min(x, x0), max(x, x0), min(y, y0), max(y, y0)
-                self._told.append(Drag((float(left), float(top), float(right), float(bottom))))
+                self._told.append(Drag((min(x, x0), min(y, y0), max(x, x0), max(y, y0))))
             else:
                 self._told.append(Click(float(x), float(y), not flags & cv2.EVENT_FLAG_ALTKEY))

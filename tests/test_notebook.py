@@ -29,7 +29,8 @@ def test_it_runs_and_shows_pictures(notebook: Any, tmp_path: Path, monkeypatch: 
     from nbclient import NotebookClient
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the notebook leaves its files
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads wait long for each other beside other work
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     shown = [
         output
@@ -40,5 +41,5 @@ def test_it_runs_and_shows_pictures(notebook: Any, tmp_path: Path, monkeypatch: 
     ]
     text = "".join(o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "text" in o)
     assert len(shown) == 5, "three for the picture and the clip, the masks of a frame, everything"
-    assert "mean IoU of the ball: " in text and "40 masks" in text
+    assert "mean IoU of the ball: " in text and "24 masks" in text
     assert not any(o.get("name") == "stderr" for c in notebook.cells for o in c.get("outputs", []))
