@@ -200,6 +200,7 @@ def test_a_shared_source_says_what_its_source_says(tmp_path: Path) -> None:
             assert getattr(both, name) == getattr(plain, name)
         assert both.frame_name(3) == plain.frame_name(3) and both.time(3) == plain.time(3)
         assert clip_fingerprint(both) == clip_fingerprint(plain) and source_files(both) == (clip,)
+        assert both.original(3) == 6 and not hasattr(both, "nothing of the kind")
 
 
 def test_frames_are_read_in_order_while_others_are_made() -> None:
