@@ -23,16 +23,18 @@ class Lookahead:
     """How far a session looks ahead.
 
     `frames` are read ahead at most; none means that all is done when it is asked for. `encoders`: threads
-    that also encode these frames; none means that one thread reads and the caller encodes.
+    that also encode these frames; none means that one thread reads and the caller encodes. `early`: the
+    caller encodes the next frame before it tracks this one, for devices that go on by themselves.
     """
 
     frames: int = 0
     encoders: int = 0
+    early: bool = False
 
     @classmethod
-    def of(cls, encoders: int) -> Lookahead:
+    def of(cls, encoders: int, device: str = "cpu") -> Lookahead:
         """As many frames as there are encoders; two at least, which is enough for reading."""
-        return cls(max(2, encoders), encoders)
+        return cls(max(2, encoders), encoders, early=device == "cuda")
 
 
 class Ahead(Generic[T]):
@@ -53,6 +55,12 @@ class Ahead(Generic[T]):
         """How many frames are announced, in the making or made, and not taken yet."""
         with self._changed:
             return len(self._wanted) + len(self._begun)
+
+    def has(self, frame: int) -> bool:
+        """Can this frame be taken without waiting, and without an error?"""
+        with self._changed:
+            made = self._begun.get(frame)
+        return made is not None and made.done() and made.exception() is None
 
     def expect(self, frames: Sequence[int]) -> None:
         """Announce what will be taken next, in this order; whatever else was announced is given up."""

@@ -135,7 +135,7 @@ def _track(run: TrackRun, journal: Journal, say: Say, clip: VideoSource | None) 
         made_of = {"clip": clip_fingerprint(clip), "weights": info["model"]["sha256"]}
         resumed, goes_on = _resumed(predictor, clip, journal, run, made_of, say) if goes_on else (None, False)
         with _begun(predictor, clip, run) if resumed is None else resumed as session:
-            session.look_ahead(ahead)
+            predictor.look_ahead(session, ahead.encoders)
             results = _propagate(session, run.options) if resumed is None else session.carry_on()
             if not goes_on:
                 journal.begin(command, made_of)

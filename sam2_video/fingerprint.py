@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sam2_video.sources import SharedSource, VideoSource
+from sam2_video.sources import VideoSource
 from sam2_video.types import SourceError
 
 SAMPLE = 64 * 2**10  # bytes that are read at each end of a file
@@ -66,16 +66,12 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 def source_files(source: Any) -> Sequence[Path]:
     """The files that a source reads; none for frames in memory and streams."""
-    if isinstance(source, SharedSource):
-        return source_files(source.inner)
     inner = getattr(source, "source", None)  # a selection of another source's frames
     return source_files(inner) if inner is not None else getattr(source, "files", ())
 
 
 def _taken(source: Any) -> list[list[int]]:
     """Of each selection of another source's frames: where its first, second, middle and last one stand."""
-    if isinstance(source, SharedSource):
-        return _taken(source.inner)
     if (inner := getattr(source, "source", None)) is None:
         return []
     count = source.count

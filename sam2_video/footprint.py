@@ -20,6 +20,7 @@ from sam2_video.walker import CACHED_FRAMES
 MIB = 2**20
 LIBRARIES = 320 * MIB  # Python, PyTorch, OpenCV, PyAV and Hydra once a model is loaded, on Linux
 SCRATCH = 24 * MIB  # that libraries keep for each thread that encodes
+WEIGHT_COPIES = 2  # as loaded, and as operators and what is computed from weights alone want them
 FINE_STRIDE = 4  # of mask logits and of the first stage of the trunk
 STAGE_COPIES = (
     12  # of the first stage's tokens, the largest of the trunk: queries, keys, values, hidden layer
@@ -88,11 +89,11 @@ def footprint(
     follows = min(clip.objects, batch) * model.object_bytes
     return Footprint(
         libraries=LIBRARIES,
-        weights=sum(tensor.nbytes for tensor in model.state_dict().values()),
+        weights=WEIGHT_COPIES * sum(tensor.nbytes for tensor in model.state_dict().values()),
         memories=clip.objects * _kept_frames(clip, horizon, retain) * _moment(model),
         keys=_keys(model, clip),
         features=(CACHED_FRAMES + ahead.frames) * _features(model),
-        work=encoders * looked_at + follows if ahead.encoders else max(looked_at, follows),
+        work=encoders * looked_at + follows,  # also in turns: what was given back is in pieces
         frames=int(3 * pixels * (ahead.frames + 4) + videos) + (BLOCK_BYTES if clip.backward else 0),
         masks=pixels * (3 * clip.objects + 4 * PICTURES),
     )

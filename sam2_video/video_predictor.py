@@ -108,7 +108,7 @@ class VideoPredictor:
         options = SessionOptions(self.memory, retain, self.keep_corrections, video_size)
         network = self._network(offload=retain == "all")
         clip = _open_shared(source, ahead)
-        return _opened(VideoSession(clip, network, options), source, ahead)
+        return self._opened(VideoSession(clip, network, options), source, ahead)
 
     def resume(self, saved: str | Path | SavedSession, source: Any = None, *, ahead: int = 0) -> VideoSession:
         """Go on with a session that was saved, by the settings that it had.
@@ -131,7 +131,7 @@ class VideoPredictor:
             hint = "" if source is not None else ". If the clip was moved, give source="
             raise SourceError(f"{error}{hint}") from error
         try:
-            return _opened(restore_session(kept, clip, self._network_of(kept)), path, ahead)
+            return self._opened(restore_session(kept, clip, self._network_of(kept)), path, ahead)
         except BaseException:
             if clip is not source:
                 clip.close()
@@ -145,6 +145,17 @@ class VideoPredictor:
         """
         options = SessionOptions(self.memory, "window", self.keep_corrections)
         return VideoStream(self._network(), options, frame_count)
+
+    def look_ahead(self, session: VideoSession, encoders: int) -> None:
+        """Have a session look ahead, with so many threads that encode; see `open`."""
+        session.look_ahead(Lookahead.of(encoders, self.model.device.type))
+
+    def _opened(self, session: VideoSession, source: Any, ahead: int) -> VideoSession:
+        """Note where the clip of a session is, so that it can be opened again, and how far to look ahead."""
+        self.look_ahead(session, ahead)
+        if isinstance(source, str | Path):
+            session.origin = str(Path(source).resolve()) if Path(source).exists() else str(source)
+        return session
 
     @property
     def batch_size(self) -> int:
@@ -197,10 +208,3 @@ def _open_shared(source: Any, ahead: int) -> VideoSource:
     opened = open_source(source)
     return opened if opened is source else shared(opened, Lookahead.of(ahead).frames + 2)
 
-
-def _opened(session: VideoSession, source: Any, ahead: int) -> VideoSession:
-    """Note where the clip of a session is, so that it can be opened again, and how far to look ahead."""
-    session.look_ahead(Lookahead.of(ahead))
-    if isinstance(source, str | Path):
-        session.origin = str(Path(source).resolve()) if Path(source).exists() else str(source)
-    return session

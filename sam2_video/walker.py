@@ -147,8 +147,9 @@ class Walker:
                 if not track.is_current(frame, recipe):
                     moving.append((track, track.bank.recall(selection), recipe))
         if moving:
-            self._announce(leg)
+            ahead = self._announce(leg)
             features = self.look(frame)
+            self._look_early(ahead)
             outcomes = self.driver.follow(features, [recall for _, recall, _ in moving])
             for (track, _, recipe), outcome in zip(moving, outcomes, strict=True):
                 track.keep_tracked(frame, outcome, recipe)
@@ -157,21 +158,26 @@ class Walker:
         for track, way in walked:
             track.pass_by(frame, way)
 
-    def _announce(self, leg: Leg) -> None:
+    def _announce(self, leg: Leg) -> list[int]:
         """Say what will be looked at next: this frame, and those ahead that not everyone is settled on."""
         if self._ahead is None:
-            return
+            return []
         stop = leg.stop if leg.stop is not None else self.source.count
         near = range(leg.first, leg.first + (self._lookahead.frames + 1) * leg.step, leg.step)
-        self._ahead.expect(
-            [
-                frame
-                for frame in near
-                if (stop is None or (stop - frame) * leg.step > 0)
-                and frame not in self._features
-                and not all(track.is_settled(frame) for track in self.tracks.values())
-            ]
-        )
+        frames = [
+            frame
+            for frame in near
+            if (stop is None or (stop - frame) * leg.step > 0)
+            and frame not in self._features
+            and not all(track.is_settled(frame) for track in self.tracks.values())
+        ]
+        self._ahead.expect(frames)
+        return [frame for frame in frames if frame != leg.first]
+
+    def _look_early(self, ahead: Sequence[int]) -> None:
+        """Encode the next frame before this one is tracked, where the device does both beside each other."""
+        if self._lookahead.early and self._ahead is not None and ahead and self._ahead.has(ahead[0]):
+            self.look(ahead[0])
 
     def _set_aside(self, leg: Leg, tracks: Sequence[ObjectTrack]) -> None:
         """Put on disk what is shown later, where it would be forgotten until then."""

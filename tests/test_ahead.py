@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def opened(source: Any, encoders: int) -> tuple[VideoSession, NumberDriver]:
-    driver, how = NumberDriver(), Lookahead.of(encoders)
+def opened(source: Any, encoders: int, device: str = "cpu") -> tuple[VideoSession, NumberDriver]:
+    driver, how = NumberDriver(), Lookahead.of(encoders, device)
     session = VideoSession(shared(open_source(source), how.frames + 2), driver)
     session.look_ahead(how)
     session.prompt(frame=6, object_id=1, **CLICK)
@@ -65,6 +65,25 @@ def test_results_are_those_of_looking_when_asked(folder: Path, asked: dict[str, 
     session, driver = opened(folder, encoders)
     assert masks(session.propagate(**asked)) == masks(plain.propagate(**asked))
     assert sorted(driver.looks) == sorted(when_asked.looks), "more was encoded than needed"
+    assert not looking()
+
+
+def test_a_device_of_its_own_is_given_the_next_frame_before_this_one_is_tracked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = opened(folder, 0)
+    session, driver = opened(folder, 0, "cuda")
+    behind: list[int] = []  # frames between the one that is tracked and the one that was last looked at
+    follow = driver.follow
+
+    def following(features: Any, recalls: Any) -> Any:
+        behind.append(driver.looks[-1] - features)
+        return follow(features, recalls)
+
+    monkeypatch.setattr(driver, "follow", following)
+    monkeypatch.setattr(Ahead, "has", lambda self, frame: True)  # however fast reading is
+    assert masks(session.propagate(start=2)) == masks(plain.propagate(start=2))
+    assert behind.count(1) >= 8 and set(behind) <= {0, 1}
     assert not looking()
 
 
@@ -181,6 +200,7 @@ def test_a_shared_source_says_what_its_source_says(tmp_path: Path) -> None:
             assert getattr(both, name) == getattr(plain, name)
         assert both.frame_name(3) == plain.frame_name(3) and both.time(3) == plain.time(3)
         assert clip_fingerprint(both) == clip_fingerprint(plain) and source_files(both) == (clip,)
+        assert both.original(3) == 6 and not hasattr(both, "nothing of the kind")
 
 
 def test_frames_are_read_in_order_while_others_are_made() -> None:

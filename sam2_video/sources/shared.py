@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import RLock
+from typing import Any
 
 from sam2_video.sources.base import Rgb, Source, VideoSource
 from sam2_video.sources.folder import PictureFiles
@@ -16,7 +17,8 @@ class SharedSource(Source):
     """Another source, read by one thread at a time; frames that were read lately are not decoded again.
 
     Somebody who reads ahead and somebody who asks for the frame that was just tracked so do not send a
-    decoder back and forth. `keep`: how many frames are at hand.
+    decoder back and forth. `keep`: how many frames are at hand. What else the source has, such as its
+    `files`, it has too.
     """
 
     def __init__(self, source: VideoSource, keep: int) -> None:
@@ -41,6 +43,11 @@ class SharedSource(Source):
     def count(self) -> int | None:  # type: ignore[override]
         """Number of frames."""
         return self.inner.count
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # before there is one
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def read(self, frame: int) -> Rgb:
         """Return one frame, not to be written to. Raises SourceError, EndOfClip past the end."""
