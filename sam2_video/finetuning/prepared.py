@@ -24,7 +24,8 @@ FILE = "check.json"
 def prepared_data(settings: DataSettings, folder: Path, processes: Processes) -> Data:
     """Return what can be trained on. The first process decodes everything once; a resumed run does not again.
 
-    Raises DataError where something is broken and is not to be skipped, ConfigError for a folder of one's own.
+    Raises DataError where something is broken and is not to be skipped, ConfigError where machines
+    write into folders of their own.
     """
     path = folder / FILE
     if processes.leads and _kept(path, settings) is None:
