@@ -32,7 +32,8 @@ Run = Callable[..., None]
 
 
 def test_every_demo_is_short_public_told_of_and_tested() -> None:
-    tests = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("test_demos*.py"))
+    files = [*HERE.glob("test_demos*.py"), HERE / "finetuning" / "test_finetune_demo.py"]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
     table = (HERE.parent / "docs" / "demos.md").read_text(encoding="utf-8")
     demos = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DEMOS.glob("*.py"))}
     assert list(demos) == [
@@ -40,6 +41,7 @@ def test_every_demo_is_short_public_told_of_and_tested() -> None:
         "depth",
         "evaluate_folder",
         "export_masks",
+        "finetune_decoder",
         "ray_many_clips",
         "segment_everything",
         "text_prompt",
@@ -47,7 +49,7 @@ def test_every_demo_is_short_public_told_of_and_tested() -> None:
         "track_video",
         "webcam",
     ]
-    assert [name for name in demos if f'run("{name}"' not in tests] == []
+    assert [name for name in demos if f'run("{name}"' not in tests and f'"{name}.py"' not in tests] == []
     assert [name for name in demos if f"demos/{name}.py" not in table] == []
     assert [name for name, text in demos.items() if len(text.splitlines()) > 120] == []
     for name, words in re.findall(r"^python demos/(\w+)\.py (.*)$", table, re.MULTILINE):

@@ -103,10 +103,10 @@ def _check_picture(
 ) -> None:
     place = _file_of(picture)
     try:
-        labelled = picture.read()
-        for file in _files(picture):
+        for file in _files(picture):  # first: what decoders say of it tells less, if they say anything
             if is_cut_off(file):
                 raise DataError(f"{file} is cut off: the end of the file is missing; get it again")
+        labelled = picture.read()
         masks = dict.fromkeys(labelled.masks)
     except (Sam2VideoError, OSError) as error:
         findings.add("error", place, str(error), picture.name)
@@ -142,4 +142,5 @@ def _file_of(picture: Any) -> Path:
 
 
 def _files(picture: Any) -> list[Path]:
-    return [path for name in ("image", "mask") if isinstance(path := getattr(picture, name, None), Path)]
+    named = (getattr(picture, name, None) for name in ("image", "mask"))
+    return [path for path in named if isinstance(path, Path) and path.is_file()]

@@ -15,6 +15,7 @@ from sam2_video.finetuning.data import Data, open_data
 from sam2_video.finetuning.processes import Processes
 from sam2_video.finetuning.settings import DATA_RUN_ONLY, DataSettings
 from sam2_video.training.loop import write_json
+from sam2_video.types import ConfigError
 
 log = logging.getLogger(__name__)
 FILE = "check.json"
@@ -23,7 +24,8 @@ FILE = "check.json"
 def prepared_data(settings: DataSettings, folder: Path, processes: Processes) -> Data:
     """Return what can be trained on. The first process decodes everything once; a resumed run does not again.
 
-    Raises DataError where something is broken and is not to be skipped.
+    Raises DataError where something is broken and is not to be skipped, ConfigError where machines
+    write into folders of their own.
     """
     path = folder / FILE
     if processes.leads and _kept(path, settings) is None:
@@ -41,7 +43,11 @@ def prepared_data(settings: DataSettings, folder: Path, processes: Processes) ->
             },
         )
     processes.wait()
-    kept = _kept(path, settings) or {"broken": [], "empty": []}
+    kept = _kept(path, settings)
+    if kept is None:
+        raise ConfigError(
+            f"{folder} is not the folder that the first process writes: all machines share --out"
+        )
     return open_data(settings).without({*kept["broken"], *kept["empty"]})
 
 

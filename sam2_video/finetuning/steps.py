@@ -209,9 +209,8 @@ class Pass(nn.Module):
             return remember(self.model, features, prediction, prompted=prompted)
         with torch.no_grad():
             memory = remember(self.model, features, prediction, prompted=prompted)
-        return memory.map(
-            Tensor.detach
-        )  # the pointer comes from the decoder, and would bring its graph along
+        # The pointer comes from the decoder, and would bring its graph along.
+        return memory.map(Tensor.detach)
 
     def _judge_shown(
         self, prediction: MaskPrediction, prompt: PromptTensors, batch: Batch, frame: int

@@ -37,8 +37,7 @@ class Derived(nn.Module, Generic[T]):
     def __init__(self, make: Callable[..., T]) -> None:
         super().__init__()
         self._make = make
-        self._seen: tuple[Any, ...] | None = None
-        self._value: T | None = None
+        self._kept: tuple[tuple[Any, ...], T] | None = None  # what it was made of, and what was made
 
     def forward(self, *sources: Tensor, of: tuple[Any, ...] = ()) -> T:
         """Return make(*sources, *of); `of` holds plain values."""
@@ -53,15 +52,16 @@ class Derived(nn.Module, Generic[T]):
         if wants_gradient or any(source.is_inference() for source in sources):  # these count no changes
             return self._make(*sources, *of)
         seen = (*map(_identity, sources), *of)
-        if self._value is None or seen != self._seen:
+        last = self._kept  # read once: other threads, which look at frames ahead, may ask for other values
+        if last is None or last[0] != seen:
             # Made outside inference mode: a training step may use what a prediction asked for first.
             with torch.inference_mode(False), torch.no_grad():
-                self._value, self._seen = self._make(*sources, *of), seen
-        return self._value
+                last = self._kept = seen, self._make(*sources, *of)
+        return last[1]
 
     def forget(self) -> None:
         """Make the value again when it is next asked for."""
-        self._value = self._seen = None
+        self._kept = None
 
     def train(self, mode: bool = True) -> Derived[T]:
         self.forget()

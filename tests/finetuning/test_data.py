@@ -190,8 +190,8 @@ def broken_voc(root: Path) -> DataSettings:
     write_labels(masks / "size.png", np.ones((HEIGHT, WIDTH - 1), np.uint8))
     write_labels(masks / "empty.png", np.zeros(SIZE, np.uint8))
     write_labels(masks / "cut.png", truth()[0].astype(np.uint8))
-    data = (root / "JPEGImages/cut.jpg").read_bytes()
-    (root / "JPEGImages/cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    data = (masks / "cut.png").read_bytes()
+    (masks / "cut.png").write_bytes(data[:-12])  # decoders do not miss the end
     assert cv2.imwrite(str(masks / "colour.png"), np.zeros((*SIZE, 3), np.uint8))
     write_labels(masks / "ids.png", 15 * truth()[0].astype(np.uint8))
     (root / "ImageSets/Segmentation/train.txt").write_text("\n".join(names) + "\n")
@@ -206,13 +206,13 @@ def test_the_checker_names_everything_that_is_broken(tmp_path: Path) -> None:
         "nomask": "cannot read the label map",
         "size": "79x60, but size.jpg is 80x60",
         "empty": "the mask is empty",
-        "cut": "is cut off|not a readable picture",
+        "cut": "is cut off",
         "colour": "true-colour",
         "ids": "warning: ids are 15",
     }
     assert set(told) == set(expected)
     for name, words in expected.items():
-        assert any(word in told[name] for word in words.split("|")), told[name]
+        assert words in told[name], told[name]
     assert {Path(name).stem for name in checked.broken} == set(expected) - {"ids"}
     with pytest.raises(DataError, match=r"6 problems make 6 of 9 items unusable(.|\n)*skip_broken=true"):
         checked.usable(skip_broken=False)

@@ -17,6 +17,7 @@ from sam2_video.finetuning import finetune, load_settings
 from sam2_video.finetuning.data import open_data
 from sam2_video.finetuning.embeddings import Embeddings
 from sam2_video.finetuning.losses import compare, mean
+from sam2_video.finetuning.prepared import prepared_data
 from sam2_video.finetuning.prompts import draw_prompts
 from sam2_video.finetuning.samples import Draw
 from sam2_video.finetuning.settings import LossSettings, PicturePrompts, is_finetuning
@@ -240,6 +241,12 @@ def test_a_file_of_ones_own_may_build_on_the_packaged_one(tmp_path: Path) -> Non
     assert settings.seed == 7 and settings.data.folder == "here" and settings.data.format == "coco"
     assert settings.preset.lora is not None and settings.preset.lora.rank == 4
     assert is_finetuning(mine) and not is_finetuning("nano") and not is_finetuning(tmp_path / "none.yaml")
+
+
+def test_machines_must_share_the_folder(settings: Settings, tmp_path: Path) -> None:
+    second: Any = SimpleNamespace(leads=False, wait=lambda: None)
+    with pytest.raises(ConfigError, match="all machines share --out"):
+        prepared_data(settings().data, tmp_path, second)
 
 
 def test_missing_data_is_named(settings: Settings, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_decoder_alone_changes_and_is_a_small_file(settings: Settings, toy: 
 
 
 def test_the_loss_falls(settings: Settings, tmp_path: Path) -> None:
-    more = ("schedule.epochs=8", "schedule.validate_every=8", "schedule.learning_rate=3e-3")
+    more = ("schedule.epochs=8", "data.validation_split=null", "schedule.learning_rate=3e-3")
     finetune(settings(*more), tmp_path)
     losses = [float(row["total"]) for row in rows(tmp_path / "log.csv")]
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
@@ -89,7 +89,12 @@ def test_a_killed_run_ends_with_the_same_weights(
     settings: Settings, toy: Path, voc: Path, tmp_path: Path
 ) -> None:
     """SIGKILL in the first epoch, after a score, and near the end of ten steps; each time it goes on."""
-    more = ["schedule.epochs=5", "schedule.save_minutes=0", "data.flip=0.5", "schedule.accumulate=2"]
+    more = [
+        "schedule.epochs=5",
+        "schedule.save_minutes=0",
+        "schedule.validate_every=2",
+        "schedule.accumulate=2",
+    ]
     finetune(settings(*more), tmp_path / "whole")
     cut = tmp_path / "cut"
     command = [sys.executable, "-c", KILLS, str(cut), *toy_overrides(toy, voc), *more]
