@@ -28,6 +28,7 @@ from sam2_video.config import build_model
 from sam2_video.model.sam1 import with_memory
 from sam2_video.model.sam2 import SAM2
 from sam2_video.training.batches import Batch, MakesClips, load_batches, make_clips
+from sam2_video.training.identity import fingerprint, what_changed
 from sam2_video.training.initial import give_sense_of_place
 from sam2_video.training.losses import Losses, average
 from sam2_video.training.prompting import Dice
@@ -47,11 +48,6 @@ FREE_OF_DECAY = (
 )
 # A second moment of a hundred steps: a thousand would outlast what a new stage changes.
 BETAS = (0.9, 0.99)
-# These decide where and how a run executes, not what it computes: a resumed run may change them.
-RUN_ONLY = (
-    *("workers", "threads", "log_every", "save_minutes", "validate_minutes", "validate_frames", "validation"),
-    *("tensorboard", "card", "device", "export_dtype"),
-)
 
 
 class Trainer:
@@ -241,7 +237,7 @@ class Trainer:
             "best": self.best,
             "score": self.score,
             "team": self.team.size,
-            "settings": json.dumps(_fingerprint(self.settings)),
+            "settings": json.dumps(fingerprint(self.settings)),
         }
         aside = self.folder / "last.pt.part"
         torch.save(state, aside)
@@ -258,13 +254,7 @@ class Trainer:
             raise CheckpointError(
                 f"{path} is damaged and cannot be read ({type(error).__name__}); remove it to start over"
             ) from error
-        was, now = json.loads(state["settings"]), json.loads(json.dumps(_fingerprint(self.settings)))
-        changed = sorted(key for key in {*was, *now} - {"stages"} if was.get(key) != now.get(key))
-        by_clock = self.settings.minutes is not None
-        if by_clock and was["stages"] != now["stages"]:
-            changed.append("stages")
-        elif not by_clock and not _same_past(was["stages"], now["stages"], state["step"]):
-            changed.append("stages that have begun")
+        changed = what_changed(json.loads(state["settings"]), self.settings, state["step"])
         if changed:
             raise CheckpointError(
                 f"{path} belongs to a run with other settings ({', '.join(changed)} changed); "
@@ -406,20 +396,3 @@ def _start(settings: TrainSettings) -> SAM2:
     model = with_memory(build_model(settings.model, settings.overrides), "training")
     give_sense_of_place(model)
     return model
-
-
-def _fingerprint(settings: TrainSettings) -> dict[str, Any]:
-    return {key: value for key, value in asdict(settings).items() if key not in RUN_ONLY}
-
-
-def _same_past(was: list[dict[str, Any]], now: list[dict[str, Any]], step: int) -> bool:
-    """Do two curricula agree on the first `step` steps? What lies ahead may be planned anew."""
-    for a, b in zip(was, now, strict=False):
-        if {**a, "steps": 0} != {**b, "steps": 0} or min(a["steps"], b["steps"]) < min(step, a["steps"]):
-            return False
-        if step <= a["steps"]:
-            return True
-        if a["steps"] != b["steps"]:
-            return False
-        step -= a["steps"]
-    return step == 0

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sam2_video.types import PromptTensors, upsample_logits
 
-MIDDLE_CLICKS = 0.6  # share of clicks in the middle of their region, where people click, not anywhere in it
+CENTRE_CLICKS = 0.6  # share of clicks in the middle of their region, where people click, not anywhere in it
 
 
 class Dice:
@@ -35,6 +36,9 @@ class Dice:
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self.device)
+
+
+Chance = Dice | np.random.Generator  # a generator gives the seed
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,14 @@ def mask_prompt(masks: Tensor) -> PromptTensors:
     return PromptTensors(none, none.new_zeros((batch, 0), dtype=torch.int64), mask=masks[:, None].float())
 
 
-def box_prompt(masks: Tensor, dice: Dice | None = None, *, noise: float = 0.1) -> PromptTensors:
-    """Box the masks; with dice each side is off by some `noise` of the box, at most S / 20."""
+def box_prompt(masks: Tensor, chance: Chance | None = None, *, noise: float = 0.1) -> PromptTensors:
+    """Box the masks; with chance each side is off by some `noise` of the box, at most S / 20."""
     inside, side = masks > 0, masks.shape[-1]
     low_x, high_x = _ends(inside.any(dim=1))
     low_y, high_y = _ends(inside.any(dim=2))
     box = torch.stack([low_x, low_y, high_x, high_y], dim=1).float()
-    if dice is not None:
+    if chance is not None:
+        dice = _dice(chance, masks.device)
         spread = (box[:, 2:] - box[:, :2]).repeat(1, 2) * noise
         box = box + (dice.normal(len(masks), 4) * spread).clamp(-side / 20, side / 20)
     first, second = torch.unflatten(box.clamp(0, side - 1), 1, (2, 2)).unbind(dim=1)
@@ -66,25 +71,30 @@ def box_prompt(masks: Tensor, dice: Dice | None = None, *, noise: float = 0.1) -
     return PromptTensors(corners, torch.arange(2, 4, device=masks.device).expand(len(masks), 2))
 
 
-def click_prompt(masks: Tensor, dice: Dice, *, middle: float = MIDDLE_CLICKS) -> PromptTensors:
-    """Click once on each mask: a share of `middle` in its middle, the others anywhere on it.
+def click_prompt(masks: Tensor, chance: Chance, *, centre: float = CENTRE_CLICKS) -> PromptTensors:
+    """Click once on each mask: a share of `centre` in its middle, the others anywhere on it.
 
     An empty mask gets a click off the object, anywhere.
     """
-    click = _click_on(masks > 0, dice, middle)
+    click = _click_on(masks > 0, _dice(chance, masks.device), centre)
     return PromptTensors(click.points, click.labels)
 
 
 def correction_click(
-    dice: Dice, predicted: Tensor, masks: Tensor, *, void: Tensor | None = None, middle: float = MIDDLE_CLICKS
+    chance: Chance,
+    predicted: Tensor,
+    masks: Tensor,
+    *,
+    void: Tensor | None = None,
+    centre: float = CENTRE_CLICKS,
 ) -> Clicks:
     """Click where the prediction is wrong: label 1 on what it misses, 0 on what it has too much.
 
-    predicted (B, h, w) logits or bool, masks and void (B, S, S). A share of `middle` falls in the middle of
+    predicted (B, h, w) logits or bool, masks and void (B, S, S). A share of `centre` falls in the middle of
     the thickest error, the others anywhere in the error. Where nothing is wrong, the click confirms the
     object (or its absence).
     """
-    truth, side = masks > 0, masks.shape[-1]
+    dice, truth, side = _dice(chance, masks.device), masks > 0, masks.shape[-1]
     if predicted.dtype != torch.bool:
         predicted = predicted.detach()
         if predicted.shape[-1] != side:
@@ -98,7 +108,7 @@ def correction_click(
     centres, depth = deepest(torch.cat([missing, surplus]))
     is_missing = (depth[: len(masks)] >= depth[len(masks) :])[:, None, None]
     thickest = torch.where(is_missing, centres[: len(masks)], centres[len(masks) :])
-    in_middle = (dice.uniform(len(masks)) < middle)[:, None, None]
+    in_middle = (dice.uniform(len(masks)) < centre)[:, None, None]
     spot = _anywhere(torch.where(in_middle, thickest, wrong), dice)
     label = truth.flatten(1).gather(1, spot[:, None])[:, 0].long()
     confirming = _click_on(truth, dice, 0.0)
@@ -133,6 +143,10 @@ def deepest(regions: Tensor) -> tuple[Tensor, Tensor]:
     return left, depth
 
 
+def _dice(chance: Chance, device: torch.device) -> Dice:
+    return chance if isinstance(chance, Dice) else Dice(int(chance.integers(2**62)), device)
+
+
 def _eroded(regions: Tensor, radius: int) -> Tensor:
     """Keep the pixels whose square neighbourhood of `radius` lies in the region."""
     for dim in (1, 2):  # sums of what is outside, by differences of running sums: their cost has no radius
@@ -143,11 +157,11 @@ def _eroded(regions: Tensor, radius: int) -> Tensor:
     return regions
 
 
-def _click_on(masks: Tensor, dice: Dice, middle: float) -> Clicks:
+def _click_on(masks: Tensor, dice: Dice, centre: float) -> Clicks:
     """Click on each (B, S, S) bool mask, or anywhere off it where it is empty."""
     region = masks
-    if middle > 0:
-        in_middle = (dice.uniform(len(masks)) < middle)[:, None, None]
+    if centre > 0:
+        in_middle = (dice.uniform(len(masks)) < centre)[:, None, None]
         region = torch.where(in_middle, deepest(masks)[0], masks)
     is_there = masks.flatten(1).any(dim=1)
     spot = _anywhere(region | ~is_there[:, None, None], dice)

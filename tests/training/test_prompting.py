@@ -57,13 +57,13 @@ def test_a_click_lies_on_its_object() -> None:
     dice = Dice(1, CPU)
     seen = set()
     for _ in range(50):
-        prompt = click_prompt(MASKS, dice, middle=0.0)
+        prompt = click_prompt(MASKS, dice, centre=0.0)
         assert prompt.labels.tolist() == [[1], [1]]
         for mask, (x, y) in zip(MASKS, prompt.points[:, 0].long().tolist(), strict=True):
             assert mask[y, x] == 1
             seen.add((x, y))
     assert len(seen) > 50  # anywhere on it
-    assert click_prompt(MASKS, dice, middle=1.0).points.tolist() == [[[13, 9]], [[25, 15]]]
+    assert click_prompt(MASKS, dice, centre=1.0).points.tolist() == [[[13, 9]], [[25, 15]]]
 
 
 def test_an_absent_object_gets_a_click_off_it() -> None:
@@ -85,7 +85,7 @@ def test_corrections_fall_into_the_error() -> None:
         predicted.float() * 2 - 1
     )  # misses the right part of the first, has two columns too many on the second
     for _ in range(30):
-        clicks = correction_click(dice, logits, MASKS, middle=0.0)
+        clicks = correction_click(dice, logits, MASKS, centre=0.0)
         assert clicks.labels.tolist() == [[1], [0]]
         (x0, y0), (x1, y1) = clicks.points[:, 0].tolist()
         assert 12 <= x0 <= 18 and 4 <= y0 <= 14
@@ -98,7 +98,7 @@ def test_a_correction_in_the_middle_is_that_of_the_thickest_error() -> None:
     predicted[0, 4:15, 8:10] = 0  # missing, 2 wide: one with what follows it would be 5 wide
     predicted[0, 4:15, 5:8] = 1
     predicted[1, 10:21, 20:27] = 0
-    clicks = correction_click(Dice(0, CPU), predicted > 0, MASKS, middle=1.0)
+    clicks = correction_click(Dice(0, CPU), predicted > 0, MASKS, centre=1.0)
     assert clicks.points.tolist() == [[[2, 22]], [[23, clicks.points[1, 0, 1]]]]
     assert clicks.labels.tolist() == [[0], [1]]
 
@@ -174,3 +174,14 @@ def test_the_middle_does_not_depend_on_the_last_digits_of_distances(monkeypatch:
     mask[10:20, 5:55] = True  # a bar: its whole middle line ties
     monkeypatch.setattr(cv2, "distanceTransform", jittered)
     assert len({centre_of_error(np.zeros_like(mask), mask) for _ in range(20)}) == 1
+
+
+def test_a_generator_takes_the_place_of_dice() -> None:
+    """Each call takes another seed from it."""
+    a, b = (
+        [click_prompt(MASKS, rng).points.tolist() for _ in range(5)]
+        for rng in (np.random.default_rng(3), np.random.default_rng(3))
+    )
+    assert a == b and len({str(one) for one in a}) > 1
+    assert box_prompt(MASKS, np.random.default_rng(0)).points.shape == (2, 2, 2)
+    assert correction_click(np.random.default_rng(0), MASKS > 1, MASKS).labels.tolist() == [[1], [1]]
