@@ -24,7 +24,6 @@ from sam2_video.tracker import MULTIMASK_POINTS, PREVIOUS_LIMIT, remember
 from sam2_video.training.losses import shrink_target
 from sam2_video.training.prompting import (
     Clicks,
-    Dice,
     box_prompt,
     click_prompt,
     corrected,
@@ -245,17 +244,11 @@ def _no_points(masks: Tensor) -> PromptTensors:
     return PromptTensors(torch.zeros((len(masks), 0, 2), device=masks.device), labels)
 
 
-def _dice(rng: np.random.Generator, masks: Tensor) -> Dice:
-    return Dice(int(rng.integers(2**62)), masks.device)
-
-
 def _first_prompt(masks: Tensor, kind: str, generators: Generators) -> PromptTensors:
     if kind == "mask":
         return mask_prompt(masks)
     drawn = [
-        box_prompt(mask[None], _dice(rng, mask))
-        if kind == "box"
-        else click_prompt(mask[None], _dice(rng, mask), middle=CENTRE_CLICKS)
+        box_prompt(mask[None], rng) if kind == "box" else click_prompt(mask[None], rng, centre=CENTRE_CLICKS)
         for mask, rng in zip(masks, generators, strict=True)
     ]
     return PromptTensors(torch.cat([one.points for one in drawn]), torch.cat([one.labels for one in drawn]))
@@ -269,7 +262,6 @@ def _correct(
     for row, rng in enumerate(generators):
         one = slice(row, row + 1)
         void = None if batch.void is None else batch.void[frame, one]
-        masks = batch.masks[frame, one]
-        clicks.append(correction_click(_dice(rng, masks), prediction.logits[one, 0], masks, void=void))
+        clicks.append(correction_click(rng, prediction.logits[one, 0], batch.masks[frame, one], void=void))
     joined = Clicks(torch.cat([c.points for c in clicks]), torch.cat([c.labels for c in clicks]))
     return corrected(prompt, joined, previous=prediction.logits.detach())
