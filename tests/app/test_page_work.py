@@ -147,7 +147,7 @@ def test_masks_are_painted_boxed_cleared_and_taken_back(browser: Any, server: Se
         at.drag((195, 110), (290, 110))
         wait_for_area(at, area(before) + line, 0.2 * line)
         at.drag((195, 60), (290, 60))
-        wait_for_area(at, area(before), 40)
+        wait_for_area(at, area(before), 0.1 * line)
 
         for strokes in (1, 2, 1):
             page.keyboard.press("Control+z")
