@@ -1,4 +1,4 @@
-"""Training that ends when its time is over: for a machine that is lent for minutes, whatever its speed.
+"""Training that ends when its time is over: for a machine rented by the minute, whatever its speed.
 
     sam2-video train nano stills=STILLS device=cuda minutes=8
 
