@@ -41,9 +41,14 @@ def main() -> None:
     print(f"{best} holds the decoder alone: {best.stat().st_size / 1e6:.1f} MB")
 
     # Scores of the model as it was, and after each epoch.
-    with (words.out / "validation.csv").open(newline="") as file:
-        scores = [float(row["iou_1"]) for row in csv.DictReader(file)]
-    print(f"mean IoU at one click: {scores[0]:.3f} before, {scores[-1]:.3f} after, {max(scores):.3f} at best")
+    table = words.out / "validation.csv"
+    if table.exists():
+        with table.open(newline="") as file:
+            scores = [float(row["iou_1"]) for row in csv.DictReader(file)]
+        told = f"{scores[0]:.3f} before, {scores[-1]:.3f} after, {max(scores):.3f} at best"
+        print(f"mean IoU at one click: {told}")
+    else:
+        print(f"no picture was kept for scores: --keep {words.keep} chose none of these")
 
     if words.trial:
         picture, x, y = words.trial

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -48,7 +48,7 @@ class Ahead(Generic[T]):
         self._changed = Condition()
         self._wanted: deque[int] = deque()  # announced, not begun
         self._begun: dict[int, Future[T]] = {}
-        self._over = False
+        self._over = Event()  # of the threads that run now
 
     @property
     def waiting(self) -> int:
@@ -82,27 +82,28 @@ class Ahead(Generic[T]):
     def rest(self) -> None:
         """Give up what was announced and end the threads; `expect` starts others."""
         with self._changed:
-            self._over = True
+            # Before anything is waited for: who is interrupted while waiting leaves nothing half-ended.
+            threads, self._threads = self._threads, []
+            self._over.set()
+            self._over = Event()
             self._wanted.clear()
             self._begun.clear()
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
-        self._threads.clear()
-        self._over = False
 
     def _start(self) -> None:
         number = torch.get_num_threads()  # of operators; a new thread would begin with one per core
         self._threads = [
-            Thread(target=self._work, args=(number,), name=f"ahead-{k}", daemon=True)
+            Thread(target=self._work, args=(number, self._over), name=f"ahead-{k}", daemon=True)
             for k in range(self._count)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _work(self, operator_threads: int) -> None:
+    def _work(self, operator_threads: int, over: Event) -> None:
         torch.set_num_threads(operator_threads)
-        while (begun := self._begin()) is not None:
+        while (begun := self._begin(over)) is not None:
             future, rgb = begun
             if not future.done():
                 try:
@@ -110,12 +111,12 @@ class Ahead(Generic[T]):
                 except BaseException as error:
                     future.set_exception(error)
 
-    def _begin(self) -> tuple[Future[T], Any] | None:
+    def _begin(self, over: Event) -> tuple[Future[T], Any] | None:
         """Wait for the next frame and read it; None when all is over. A failure is in the future."""
         with self._turn:
             with self._changed:
-                while not self._wanted:
-                    if self._over:
+                while not self._wanted or over.is_set():
+                    if over.is_set():
                         return None
                     self._changed.wait()
                 frame = self._wanted.popleft()

@@ -63,7 +63,9 @@ def app(
 
 def _announce(address: str, quiet: bool) -> None:
     import webbrowser
+    from threading import Thread
 
     typer.echo(address)
     if not quiet:
-        webbrowser.open(address)
+        # Beside the server: a browser of the terminal would hold it up.
+        Thread(target=webbrowser.open, args=(address,), daemon=True).start()

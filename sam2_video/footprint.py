@@ -155,6 +155,9 @@ def _cgroup() -> int | None:
     root = Path("/sys/fs/cgroup")
     try:
         limit = int((root / "memory.max").read_text())  # "max" where there is none
-        return max(limit - int((root / "memory.current").read_text()), 0)
+        used = int((root / "memory.current").read_text())
+        lines = (line.split() for line in (root / "memory.stat").read_text().splitlines())
+        files = next((int(count) for name, count in lines if name == "inactive_file"), 0)
+        return max(limit - used + files, 0)  # what was read from files gives way
     except (OSError, ValueError):
         return None

@@ -20,7 +20,7 @@ class HostCopies:
         for copy, tensor in zip(self._copies, tensors, strict=True):
             copy.copy_(tensor, non_blocking=True)
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._done.record()
+        self._done.record(torch.cuda.current_stream(tensors[0].device))
 
     def arrived(self, *, pinned: bool = False) -> list[Tensor]:
         """Wait for all, and return them; copied out of pinned memory, which is scarce, unless `pinned`."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from sam2_video.model.derived import Derived
 from sam2_video.model.graphs import CudaRecorder, Record, Replayed, Tensors, weights_state
 from sam2_video.model.sam2 import SAM2, pointer_times
 from sam2_video.tracker import remember, segment_next
@@ -35,9 +36,10 @@ class Steps:
         on_cuda = model.device.type == "cuda"
         recorders = [record or (CudaRecorder() if graphs == "auto" and on_cuda else None) for _ in range(2)]
         parameters = list(model.parameters())
+        derived = [part for part in model.modules() if isinstance(part, Derived)]
 
         def weights() -> Hashable:
-            return weights_state(model, parameters)
+            return weights_state(model, parameters, derived)
 
         self.look = Replayed(self._look, record=recorders[0], weights=weights)
         self.follow = Replayed(self._follow, record=recorders[1], weights=weights)
@@ -52,6 +54,8 @@ class Steps:
         if self._stream is None:
             with self.look.held():
                 return _owned(self.look((), (pixels(),)), self.look.records)
+        # Weights may still be on their way, by whoever wrote them.
+        self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
         with torch.cuda.stream(self._stream), self.look.held():
             features = _owned(self.look((), (pixels(),)), self.look.records)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]

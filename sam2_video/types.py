@@ -188,7 +188,7 @@ class FrameResult:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """(N, H, W) masks at original resolution, made on first use; objects may overlap."""
-        if self._is_packed:
+        if self._is_packed and self.object_ids:
             return np.stack(list(self._each()))
         return upsampled_masks(self.logits, self.size)
 

@@ -24,7 +24,7 @@ from sam2_video.saved import SavedSession, read_saved
 from sam2_video.session import VideoSession
 from sam2_video.sinks.base import make_folder, reported, write_whole
 from sam2_video.sources import VideoSource, open_source
-from sam2_video.types import DataError, SourceError
+from sam2_video.types import DataError, Sam2VideoError, SourceError
 
 MOST_OPEN = 4  # clips; of those that no page looks at the one that was left longest ago is closed
 RECORD, LOG, DOWNLOAD = "session.json", "work.log", "download-"
@@ -93,7 +93,7 @@ class Desk:
             try:
                 record = self._record(folder.name)
                 updated = (folder / LOG).stat().st_mtime
-            except (RequestError, OSError):
+            except (RequestError, Sam2VideoError, OSError):  # one that is damaged hides no other
                 continue
             pair = self._open.get(folder.name)
             found.append(
@@ -127,6 +127,8 @@ class Desk:
     def close(self) -> None:
         """Close everything; work is kept."""
         with self._opening:
+            for work, _ in self._open.values():  # all at once: one may wait behind another
+                work.jobs.end()
             for session_id in list(self._open):
                 self._close(session_id)
             self.worker.close()

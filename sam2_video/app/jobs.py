@@ -70,8 +70,8 @@ class Jobs:
         if task is None or task.is_over or (wanted == "paused" and task.kind != "track"):
             raise RequestError("there is nothing to stop", 409)
         task.wanted = wanted
-        if task.state == "paused" and wanted == "cancelled":
-            self._worker.do(lambda: self._end(task, "cancelled"))
+        if task.state == "paused" or not task.has_begun:  # nobody is at it who would look
+            self._worker.do(lambda: self._put_down(task, wanted))
 
     def end(self) -> None:
         """Have whatever runs end before its next frame: a pass can be gone on with, an export cannot."""
@@ -115,6 +115,9 @@ class Jobs:
 
     def _attend(self, task: Task, run: Callable[[], str]) -> None:
         """Run a long job, whatever it comes to."""
+        if task.state != "running":  # put down while it waited behind another clip's
+            return
+        task.has_begun = True
         try:
             if task.wanted in ("paused", "cancelled"):
                 raise Stopped(task.wanted)
@@ -123,6 +126,11 @@ class Jobs:
             self._end(task, stop.state)
         except Exception as error:
             self._end(task, "failed", told(error)[1])
+
+    def _put_down(self, task: Task, wanted: Literal["paused", "cancelled"]) -> None:
+        """End a job that waits; the worker's thread alone knows whether it still does."""
+        if task.state == "paused" or not (task.has_begun or task.is_over):
+            self._end(task, wanted)
 
     def _end(
         self, task: Task, state: Literal["paused", "done", "cancelled", "failed"], message: str = ""

@@ -19,6 +19,7 @@ LONGEST_NAME = 120
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
 _ODD = re.compile(r"[^\w .()+=@,-]")
 TEXT = bytes(range(32, 127)) + b"\t\r\n\f"
+PLAYLISTS = (b"#extm3u", b"ffconcat", b"<", b"v=0")  # whatever letters follow
 PROBE = 4096  # bytes
 
 
@@ -89,7 +90,8 @@ def is_text(file: Path) -> bool:
     """Does a file begin with text alone? Playlists do, and make decoders read other files and addresses."""
     with file.open("rb") as opened:
         head = opened.read(PROBE)
-    return not head.translate(None, TEXT)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return start.startswith(PLAYLISTS) or not head.translate(None, TEXT)
 
 
 def kind_of(file: Path) -> str | None:

@@ -17,6 +17,7 @@ class Task:
     def __init__(self, kind: Kind, total: int | None, done: int = 0, state: State = "running") -> None:
         self.kind, self.total, self.done = kind, total, done
         self.state: State = state
+        self.has_begun = False  # else it waits behind other jobs
         self.frame: int | None = None
         self.message = ""
         self.wanted: State = state  # "paused" or "cancelled", once somebody asked for it

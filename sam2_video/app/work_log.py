@@ -2,13 +2,15 @@
 
 After a head come records: a kind (`T` for tensors, `C` for a commit), the length of the content and its
 CRC-32, the content. A commit is JSON and says where the tensors lie that it speaks of. So a step counts with
-its commit or not at all, and what a killed process left half-written at the end is cut off.
+its commit or not at all, and what a killed process left half-written at the end is cut off. What follows a
+step that was damaged later is cut off, too, and kept beside the log as `work.damaged`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import threading
 import zlib
@@ -82,21 +84,32 @@ class WorkLog:
         The content of tensors is looked at when it is asked for, so that this takes little time.
         """
         place = whole = len(MAGIC)
+        is_damaged = False
         while len(head := self._read(place, _RECORD.size)) == _RECORD.size:
             kind, length, checksum = _RECORD.unpack(head)
             place += _RECORD.size
             if kind not in (TENSORS, COMMIT):
+                is_damaged = True
                 break
             if kind == COMMIT:
                 content = self._read(place, length)
                 if zlib.crc32(content) != checksum:
+                    is_damaged = bool(self._read(place + length, 1))  # else it was being written
                     break
                 whole = place + length
                 yield json.loads(content)
             place += length
+        if is_damaged:
+            self._set_aside(whole)
         with reported(self.path):
             self._file.truncate(whole)  # tensors without a commit are of a step that did not happen
         self._end = whole
+
+    def _set_aside(self, start: int) -> None:
+        """Keep what follows a damaged step beside the log: it may be all that is left of much work."""
+        with self._lock, reported(self.path), self.path.with_suffix(".damaged").open("wb") as aside:
+            self._file.seek(start)
+            shutil.copyfileobj(self._file, aside)
 
     def close(self) -> None:
         """Close the file."""

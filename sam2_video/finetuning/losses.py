@@ -61,6 +61,7 @@ def compare(
     """
     logits, iou, target = logits.float(), iou.float(), target.float()
     known = None if void is None else (~void).float()
+    is_shown = (target.amax(dim=(1, 2)) > 0).float()  # an object whose cells are all void is there
     target = target if known is None else target * known
     is_there = (target.amax(dim=(1, 2)) > 0).float()
     chosen = _best(logits, target, known, factors)[:, None]
@@ -72,7 +73,7 @@ def compare(
         focal=focal[:, 0] * is_there,
         dice=dice[:, 0] * is_there,
         iou=(iou - truth).abs().mean(dim=1) * is_there,
-        presence=F.binary_cross_entropy_with_logits(presence.float(), is_there, reduction="none"),
+        presence=F.binary_cross_entropy_with_logits(presence.float(), is_shown, reduction="none"),
     )
 
 

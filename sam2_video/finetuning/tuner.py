@@ -161,6 +161,8 @@ class Tuner:
         changed = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
         if state["base"] != self.base.weights:
             changed.append("the model's weights")
+        if state["processes"] != self.processes.count:  # steps, and so the schedule, go by it
+            changed.append("the number of processes")
         if changed:
             raise CheckpointError(
                 f"{path} belongs to a run with other settings ({', '.join(changed)} changed); "
@@ -174,8 +176,6 @@ class Tuner:
         self.processes.load_scaler(state["scaler"])
         for key in _PLAIN:
             setattr(self, key, state[key])
-        if state["processes"] != self.processes.count:
-            log.warning("%d processes go on where there were %d", self.processes.count, state["processes"])
         if self.processes.leads:
             drop_rows_after(self.folder / "log.csv", self.step)  # they will be written again
             drop_rows_after(self.folder / "validation.csv", self.validated)
@@ -251,7 +251,8 @@ class Tuner:
             self.best = found.value
             export(self.model, self.folder / "best.safetensors", self.settings, self.base, self._card())
         self.validated = self.step
-        self.over = schedule.patience is not None and self.worse >= schedule.patience
+        since = self.worse * schedule.validate_every  # epochs without a better score
+        self.over = schedule.patience is not None and since >= schedule.patience
         self.save()  # what is the best so far must outlive a kill
 
     def _card(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Derived(nn.Module, Generic[T]):
         super().__init__()
         self._make = make
         self._kept: tuple[tuple[Any, ...], T] | None = None  # what it was made of, and what was made
+        self.generation = 0  # goes up when a value is let go: graphs that read it must be recorded anew
 
     def forward(self, *sources: Tensor, of: tuple[Any, ...] = ()) -> T:
         """Return make(*sources, *of); `of` holds plain values."""
@@ -56,11 +57,13 @@ class Derived(nn.Module, Generic[T]):
         if last is None or last[0] != seen:
             # Made outside inference mode: a training step may use what a prediction asked for first.
             with torch.inference_mode(False), torch.no_grad():
+                self.generation += last is not None
                 last = self._kept = seen, self._make(*sources, *of)
         return last[1]
 
     def forget(self) -> None:
         """Make the value again when it is next asked for."""
+        self.generation += self._kept is not None
         self._kept = None
 
     def train(self, mode: bool = True) -> Derived[T]:

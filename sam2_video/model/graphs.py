@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sam2_video.model.derived import Derived
+
 Tensors = tuple[Tensor, ...]
 Function = Callable[[Hashable, Tensors], Tensors]
 Record = Callable[[Callable[[], Tensors], torch.device], tuple[Callable[[], None], Tensors]]
@@ -150,7 +152,13 @@ class CudaRecorder:
         return graph.replay, outputs
 
 
-def weights_state(model: nn.Module, parameters: Sequence[Tensor]) -> Hashable:
-    """Something that changes when parameters are written to, moved or cast."""
+def weights_state(
+    model: nn.Module, parameters: Sequence[Tensor], derived: Sequence[Derived[Any]]
+) -> Hashable:
+    """Something that changes when parameters are written to, moved or cast, or derived values are let go.
+
+    A graph reads both by their addresses, and keeps neither alive.
+    """
     versions = sum(0 if p.is_inference() else p._version for p in parameters)
-    return versions, model.training, parameters[0].data_ptr(), parameters[-1].data_ptr()
+    generations = sum(value.generation for value in derived)
+    return versions, generations, model.training, parameters[0].data_ptr(), parameters[-1].data_ptr()

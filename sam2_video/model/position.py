@@ -29,13 +29,14 @@ class GridTable:
     def __call__(self, height: int, width: int, like: Tensor) -> Tensor:
         """Return the table of a height x width grid on the device and in the dtype of `like`."""
         key = (height, width, like.device, like.dtype)
-        if key not in self._tables:
+        found = self._tables.get(key)  # other threads may ask for other grids
+        if found is None:
             if len(self._tables) >= self.MAX_ENTRIES:
                 self._tables.clear()
             # Made outside inference mode: training may use a table that a validation pass asked for first.
             with torch.inference_mode(False):
-                self._tables[key] = self._make(height, width).to(like.device, like.dtype)
-        return self._tables[key]
+                found = self._tables[key] = self._make(height, width).to(like.device, like.dtype)
+        return found
 
 
 def sine_grid(height: int, width: int, channels: int) -> Tensor:

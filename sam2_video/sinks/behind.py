@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Condition, Thread
 
 import numpy as np
@@ -95,6 +96,7 @@ def _written(
         try:
             sink.write(rgb, result, name)
         except (KeyboardInterrupt, Exception) as reason:
-            sink.discard()
+            with suppress(Exception):  # the first reason counts, and whoever waits must hear it
+                sink.discard()
             return reason
     return None

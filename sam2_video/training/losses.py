@@ -87,6 +87,7 @@ def mask_losses(
     """
     logits, iou, target = logits.float(), iou.float(), target.float()
     known = None if void is None else (~void).float()
+    is_shown = (target.amax(dim=(1, 2)) > 0).float()  # an object whose cells are all void is there
     if known is not None:
         target = target * known
     is_there = (target.amax(dim=(1, 2)) > 0).float()  # (B,)
@@ -97,7 +98,7 @@ def mask_losses(
         (focal[:, 0] * is_there).mean(),
         (dice[:, 0] * is_there).mean(),
         ((iou - truth).abs().mean(dim=1) * is_there).mean(),
-        F.binary_cross_entropy_with_logits(presence.float(), is_there),
+        F.binary_cross_entropy_with_logits(presence.float(), is_shown),
     )
     focal_mean, dice_mean, iou_mean, presence_mean = parts
     total = FOCAL * focal_mean + DICE * dice_mean + IOU * iou_mean + PRESENCE * presence_mean

@@ -145,9 +145,9 @@ def test_pictures_that_are_links_to_elsewhere_are_no_clip(page: Page, folder: Pa
 
 def test_a_playlist_is_not_followed(page: Page, folder: Path, clip_file: Path) -> None:
     (folder.parent / "secret.ts").write_bytes(clip_file.read_bytes())
-    playlist = f"#EXTM3U\n#EXTINF:1,\nfile://{folder.parent}/secret.ts\n#EXT-X-ENDLIST\n"
+    playlist = f"#EXTM3U\n#é\n#EXTINF:1,\nfile://{folder.parent}/secret.ts\n#EXT-X-ENDLIST\n"
     for name in ("list.mp4", "list.m3u8", "list.gif"):
-        (folder / name).write_text(playlist)
+        (folder / name).write_text(playlist, encoding="utf-8")
         assert "text" in error_of(page.client.post("/api/sessions", json={"path": name}), 422)
         assert error_of(
             page.client.put(f"/api/uploads/{name}", content=playlist.encode()), 415 if "m3u8" in name else 422

@@ -226,6 +226,28 @@ def test_a_log_that_is_mostly_waste_is_written_anew(
     last.close()
 
 
+def test_what_follows_a_damaged_step_is_kept_beside_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "work.log"
+    log = WorkLog(path)
+    ends = [path.stat().st_size]
+    for step in range(3):
+        log.commit({"step": step})
+        ends.append(path.stat().st_size)
+    log.close()
+    data = bytearray(path.read_bytes())
+    data[ends[2] - 2] ^= 1
+    path.write_bytes(data)
+    log = WorkLog(path)
+    assert list(log.commits()) == [{"step": 0}] and path.stat().st_size == ends[1]
+    log.close()
+    assert (tmp_path / "work.damaged").read_bytes() == data[ends[1] :]
+    path.write_bytes(data[: ends[2] - 2])  # half-written: nothing is lost
+    (tmp_path / "work.damaged").unlink()
+    log = WorkLog(path)
+    assert list(log.commits()) == [{"step": 0}] and not (tmp_path / "work.damaged").exists()
+    log.close()
+
+
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "work.log"
     log = WorkLog(path)

@@ -209,7 +209,8 @@ def test_losses_of_objects_are_apart() -> None:
     assert float(terms.dice[0]) < 0.01 and float(terms.bce[0]) < 0.01 and float(terms.dice[1]) > 0.9
     assert terms.iou.tolist() == [0, 0]
     hidden = compare(logits, iou, presence, target, target > 0, factors)
-    assert hidden.dice.tolist() == [0, 0], "where all of an object is void, nothing is taught"
+    assert hidden.dice.tolist() == [0, 0], "where all of an object is void, no mask is taught"
+    assert float(hidden.presence.max()) < 0.01, "but that it is there"
     assert torch.equal(mean([terms, terms]).bce, terms.bce)
     assert float(terms.weighted(torch.tensor([1.0, 0.0])).total(factors)) < 0.05
 

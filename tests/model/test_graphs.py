@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from sam2_video.model.derived import Derived
 from sam2_video.model.graphs import MOST_GRAPHS, Replayed, Tensors, weights_state
 
 
@@ -78,7 +80,7 @@ def test_changed_weights_make_graphs_stale() -> None:
     layer = torch.nn.Linear(2, 2)
     parameters = list(layer.parameters())
     recorder = Recorder()
-    calls = Replayed(doubled, record=recorder, weights=lambda: weights_state(layer, parameters))
+    calls = Replayed(doubled, record=recorder, weights=lambda: weights_state(layer, parameters, []))
     for _ in range(4):
         calls(2, (torch.ones(2),))
     with torch.no_grad():
@@ -88,6 +90,28 @@ def test_changed_weights_make_graphs_stale() -> None:
     layer.double()
     calls(2, (torch.ones(2),))
     assert recorder.recorded == 3
+
+
+def test_graphs_do_not_outlive_values_that_are_derived_from_weights() -> None:
+    """They read those by address, and the second `eval()`, of another predictor, lets them go."""
+    layer = torch.nn.Linear(2, 2)
+    derived = Derived(lambda weight: 2 * weight)
+    layer.add_module("twice", derived)
+    layer.eval()
+    recorder = Recorder()
+    state = partial(weights_state, layer, list(layer.parameters()), [derived])
+
+    def product(kind: Any, tensors: Tensors) -> Tensors:
+        with torch.no_grad():
+            return (tensors[0] @ derived(layer.weight),)
+
+    calls = Replayed(product, record=recorder, weights=state)
+    for _ in range(4):
+        calls(2, (torch.ones(2),))
+    assert recorder.recorded == 1, "a value that is made for the first time changes nothing"
+    layer.eval()
+    calls(2, (torch.ones(2),))
+    assert recorder.recorded == 2
 
 
 def test_where_recording_fails_everything_runs_as_it_is_and_that_is_said_once(

@@ -44,13 +44,13 @@ export function exportDialog(store, info) {
     const { task } = store.get();
     const mine = task?.kind === "export" ? task : null;
     const busy = isBusy(mine);
-    find("#export-start").disabled = isBusy(task);
+    find("#export-start").disabled = task?.state === "running"; // a pass that waits is in nobody's way
     find("#export-cancel").hidden = !busy;
     const bar = find("#export-bar");
     bar.hidden = !busy;
     bar.max = Math.max(1, mine?.total ?? 1);
     bar.value = mine?.done ?? 0;
-    setText(find("#export-about"), mine ? progressText(mine) : isBusy(task) ? "Tracking is running; files are written when it is done." : "");
+    setText(find("#export-about"), mine ? progressText(mine) : task?.state === "running" ? "Tracking is running; files are written when it is done." : "");
     if (last !== mine?.state && mine?.state === "done" && node.open) list();
     last = mine?.state ?? null;
   }

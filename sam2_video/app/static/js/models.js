@@ -32,7 +32,7 @@ export function modelDialog(told) {
 
   const use = (name) => attempt(async () => {
     take(await api.useModel(name));
-    say(`${name} is used from now on. A clip that is open keeps its model until it is opened again.`);
+    say(`${name} is used from now on. Clips that were opened before keep their model; forget the work on one to begin it again with this one.`);
   });
 
   const download = (name) => attempt(async () => {
