@@ -5,8 +5,8 @@ tracks one object from a click and scrubs at random meanwhile: each scrub asks f
 frame at once, as the page does, and ends when both are there. Now and then it clicks, too. Beside the
 figures of scrubbing it prints those of tracking and what the server's process holds over time.
 
-    python benchmarks/app_scrub.py --clip /tmp/large.mp4 --draw-only
-    python benchmarks/app_scrub.py --clip /tmp/large.mp4
+    python benchmarks/app_scrub.py --clip large.mp4 --draw-only
+    python benchmarks/app_scrub.py --clip large.mp4
 """
 
 from __future__ import annotations
